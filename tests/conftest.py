@@ -1,0 +1,17 @@
+"""Fixtures that several stages share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data that is not part of the repository; tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("TOHUM_TEST_DATA") or ROOT.parent / "shared" / "data")
+    if not (folder / "SOURCES.md").is_file():
+        pytest.skip(f"no test data in {folder}; set TOHUM_TEST_DATA")
+    return folder
