@@ -51,7 +51,7 @@ def force_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """--device, --dtype and --seed, for verbs that compute."""
     for option in (
-        click.option("--seed", type=int, default=None, help="All randomness follows from it. [default: 1337]"),
+        click.option("--seed", type=int, default=None, help="All randomness follows from it [1337]."),
         click.option("--dtype", type=click.Choice(["auto", "bf16", "fp16", "fp32"]), default="auto",
                      show_default=True, help="Number format of the arithmetic."),
         click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto",
