@@ -1,0 +1,1 @@
+"""Attention: vectors (B, T, D) -> context vectors (B, T, D); explicit and fused, masks, key/value cache."""

@@ -1,0 +1,52 @@
+"""One transformer block: (B, T, D) -> (B, T, D); attention mixes positions, feed-forward mixes coordinates.
+
+    x ----+--------------------------------------+--> + --> x      pre:  x + f(norm(x))     GPT-2, Llama
+          |                                      |    ^            post: x + norm(f(x))     EXAONE 4
+          +--> norm --> attention --> post norm --> dropout        both: x + norm(f(norm(x)))   Gemma 2
+
+and the same again with the feed-forward layer. A norm that the spec does not ask for is an Identity.
+"""
+
+from torch import Tensor, nn
+
+from tohum.attention.layer import Attention, CacheView
+from tohum.attention.masks import Mask
+from tohum.embedding.rotary import Rotation
+from tohum.model.config import LayerSpec, ModelConfig
+from tohum.model.feed_forward import build_feed_forward
+from tohum.model.norm import RMSNorm, build_norm
+
+
+class Block(nn.Module):
+    """x + attention, then + feed-forward, with norms before, after or on both sides."""
+
+    def __init__(self, config: ModelConfig, spec: LayerSpec, *, explicit: bool = False):
+        super().__init__()
+        before, after = spec.norm_places in ("pre", "both"), spec.norm_places in ("post", "both")
+        self.attention_norm = optional_norm(config, before)
+        self.attention = build_attention(config, spec, explicit)
+        self.attention_post_norm = optional_norm(config, after)
+        self.feed_forward_norm = optional_norm(config, before)
+        self.feed_forward = build_feed_forward(config.width, spec.feed_forward)
+        self.feed_forward_post_norm = optional_norm(config, after)
+        self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
+
+    def forward(self, x: Tensor, rotation: Rotation | None, mask: Mask, past: CacheView | None = None) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        context = self.attention(self.attention_norm(x), rotation, mask, past)
+        x = x + self.dropout(self.attention_post_norm(context))
+        hidden = self.feed_forward(self.feed_forward_norm(x))
+        return x + self.dropout(self.feed_forward_post_norm(hidden))
+
+
+def optional_norm(config: ModelConfig, wanted: bool) -> nn.Module:
+    """The model's norm over D, or nothing."""
+    return build_norm(config.width, config.norm) if wanted else nn.Identity()
+
+
+def build_attention(config: ModelConfig, spec: LayerSpec, explicit: bool) -> Attention:
+    """The attention layer with its QK-norms, which are RMSNorms over E in every model that has them."""
+    shape = spec.attention
+    norms = [RMSNorm(shape.head_width, config.norm.eps) if shape.qk_norm else nn.Identity() for _ in "qk"]
+    return Attention(config.width, shape, head_norms=(norms[0], norms[1]), dropout=config.dropout,
+                     explicit=explicit)
