@@ -1,14 +1,14 @@
-"""Key/value cache: keys and values of this pass -> those of all tokens so far, held in storage allocated once.
+"""Key/value cache: keys and values of this pass -> those of all tokens so far, in storage allocated once.
 
-The token at position p of a row lives in slot p (in layers with a window: slot p modulo the window), so rows of
-different lengths need no shared left edge, and padding is written to a spare slot that nobody reads:
+The token at position p of a row lives in slot p (in layers with a window: slot p modulo the window), so rows
+of different lengths need no shared left edge, and padding is written to a spare slot that nobody reads:
 
     slot          0    1    2    3    4    5   spare
     row 0         Once upon a    time .    .    .       lengths[0] = 4
     row 1         Hi   .    .    .    .    .    <pad>   lengths[1] = 1
 
-Every slot up to a token's position was written by its own row, which makes `slot <= position` the whole mask, and
-makes a row free for another text by setting its length to zero. The caller advances the lengths after a pass.
+Every slot up to a token's position was written by its own text, so `slot <= position` is the whole mask, and
+a row is free for another text when its length is set to zero. The caller advances the lengths after a pass.
 """
 
 from collections.abc import Sequence
@@ -54,8 +54,8 @@ class KeyValueCache:
         self.longest = 0  # upper bound of lengths, known without asking the device
         self.even = True  # all rows are `longest` tokens long
         shapes = [(rows, self.slots(size.window) + 1, size.kv_heads, size.head_width) for size in sizes]
-        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for shape in shapes]  # (B, slots + 1, G, E)
-        self.values = [torch.zeros(shape, dtype=dtype, device=device) for shape in shapes]
+        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for shape in shapes]
+        self.values = [torch.zeros_like(keys) for keys in self.keys]  # each (B, slots + 1, G, E)
         narrow = {size.window for size in sizes if self.is_ring(size.window)}
         self.ring_positions = {window: torch.full((rows, self.slots(window) + 1), -1, device=device)
                                for window in narrow}  # position held by each slot, -1: none
@@ -95,12 +95,12 @@ class KeyValueCache:
     def begin(self, tokens: int, positions: Tensor | None, padding: Tensor | None) -> Turn:
         """Plan a pass over `tokens` new tokens per row.
 
-        positions (B, T) or None: each row goes on where it is; padding (B, T) bool or None. Rows may be padded on
-        either side. Raises ConfigError if the tokens do not fit.
+        positions (B, T) or None: each row goes on where it is; padding (B, T) bool or None, on either side.
+        Raises ConfigError if the tokens do not fit.
         """
         if self.longest + tokens > self.length and padding is None:
-            raise ConfigError(f"{self.longest:,} cached tokens and {tokens:,} new ones, but this cache was made "
-                              f"for {self.length:,}; drop the oldest tokens and start it anew")
+            raise ConfigError(f"{self.longest:,} cached tokens and {tokens:,} new ones, but this cache was "
+                              f"made for {self.length:,}; drop the oldest tokens and start it anew")
         plain = positions is None and padding is None and self.even
         if positions is None:
             positions = self.lengths[:, None] + torch.arange(tokens, device=self.lengths.device)  # (B, T)
@@ -113,14 +113,15 @@ class KeyValueCache:
         return turn
 
     def plan_all(self, turn: Turn, window: int | None) -> None:
-        """Slots and mask of layers that hold every position (a window as long as the cache narrows nothing)."""
+        """Slots and mask of layers that hold every position (their window is not shorter than the cache)."""
         if turn.start == 0:
             turn.masks[window] = CAUSAL
         elif turn.start is not None and turn.tokens == 1:
             turn.masks[window] = EVERYTHING
         else:
             columns = torch.arange(turn.used, device=turn.positions.device)
-            turn.masks[window] = Mask(visible=seen_by(turn.positions, columns, None)[:, None])  # (B, 1, T, used)
+            visible = seen_by(turn.positions, columns, None)  # (B, T, used)
+            turn.masks[window] = Mask(visible=visible[:, None])
         if turn.start is None:
             turn.slots[window] = spare(turn.positions, turn.padding, self.length)
 
@@ -136,11 +137,12 @@ class KeyValueCache:
         forgotten = (new < 0) | (new <= last - size)  # only the newest `size` tokens stay
         slots = spare(new % size, forgotten, size)  # (B, T)
         earliest = torch.where(new < 0, last, new).amin(dim=1, keepdim=True)  # (B, 1)
-        before = held[:, :-1].masked_fill(held[:, :-1] >= earliest, -1)  # (B, size); later ones are of an old text
+        # Slots that hold later positions are left over from an older text of this row.
+        before = held[:, :-1].masked_fill(held[:, :-1] >= earliest, -1)  # (B, size)
         held.scatter_(1, slots, new)
         keys = held[:, :-1] if turn.tokens == 1 else torch.cat((before, new), dim=1)  # (B, S)
         visible = seen_by(turn.positions, keys, window) & (keys >= 0)[:, None]  # (B, T, S)
-        if turn.padding is not None:  # padding reads anything, so that no softmax is empty; nobody reads padding
+        if turn.padding is not None:  # nobody reads padding; itself reads anything: no softmax may be empty
             visible = visible | turn.padding[:, :, None]
         turn.slots[window], turn.masks[window] = slots, Mask(visible=visible[:, None])
 

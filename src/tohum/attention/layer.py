@@ -47,7 +47,7 @@ class CacheView:
 class Attention(nn.Module):
     """H query heads of width E read G key/value heads. Which parts it has is decided here, once.
 
-    query, key (B, T, heads, E) pass `head_norms` (Identity without QK-norm, arXiv:2302.05442) and the rotation.
+    query, key (B, T, heads, E) pass `head_norms` (QK-norm, arXiv:2302.05442, or Identity), then the rotation.
     """
 
     def __init__(self, width: int, shape: AttentionShape, *, head_norms: tuple[nn.Module, nn.Module],
@@ -71,13 +71,15 @@ class Attention(nn.Module):
         key = self.rotate(self.key_norm(self.key(x).view(split)), rotation)
         return query, key, self.value(x).view(split)
 
-    def forward(self, x: Tensor, rotation: Rotation | None, mask: Mask, past: CacheView | None = None) -> Tensor:
+    def forward(self, x: Tensor, rotation: Rotation | None, mask: Mask,
+                past: CacheView | None = None) -> Tensor:
         """x (B, T, D) -> (B, T, D). `mask` says what is readable among the keys, cached ones included."""
         query, key, value = self.heads(x, rotation)
         if past is not None:
             key, value = past.cache.store(past.layer, past.turn, key, value)  # (B, S, G, E)
-        context = self.attend(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), mask, self.rule,
-                              self.dropout if self.training else 0.0)  # (B, H, T, E)
+        dropout = self.dropout if self.training else 0.0
+        query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        context = self.attend(query, key, value, mask, self.rule, dropout)  # (B, H, T, E)
         return self.output(context.transpose(1, 2).flatten(2))
 
     def weights(self, x: Tensor, rotation: Rotation | None, mask: Mask) -> Tensor:

@@ -22,8 +22,9 @@ from torch import Tensor
 class Mask:
     """What queries may read: `visible` (B or 1, 1, T, S) bool, True = may read.
 
-    Without a matrix: `causal` (key index <= query index, T = S), or else everything. The fused kernel is fastest
-    without a matrix, so one is made only where something besides order decides.
+    `causal` promises that no key after the query is readable (T = S); without a matrix it is the whole rule,
+    and without either, everything is readable. Kernels are fastest without a matrix, so one is made only where
+    something besides order decides.
     """
 
     visible: Tensor | None = None
@@ -43,8 +44,8 @@ def seen_by(query_positions: Tensor, key_positions: Tensor, window: int | None) 
 def build_masks(windows: Sequence[int | None], ids: Tensor, documents: Tensor | None) -> tuple[Mask, ...]:
     """One mask for each distinct window, shared by all its layers.
 
-    documents (B, T): number of the document that each column belongs to inside its row; tokens read only their
-    own. Padding (-1) counts as a document of its own, so that no row of the softmax is empty.
+    documents (B, T): number of the document that each column belongs to inside its row; tokens read only
+    their own. Padding (-1) counts as a document of its own, so that no row of the softmax is empty.
     """
     columns = torch.arange(ids.shape[1], device=ids.device)
     masks = []
@@ -56,7 +57,7 @@ def build_masks(windows: Sequence[int | None], ids: Tensor, documents: Tensor | 
         visible = seen_by(columns, columns, window)[None]  # (1, T, T)
         if documents is not None:
             visible = visible & (documents[:, :, None] == documents[:, None, :])  # (B, T, T)
-        masks.append(Mask(visible=visible[:, None]))  # (B or 1, 1, T, T)
+        masks.append(Mask(visible=visible[:, None], causal=True))  # (B or 1, 1, T, T)
     return tuple(masks)
 
 

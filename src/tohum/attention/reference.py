@@ -45,7 +45,7 @@ def attend_with_weights(query: Tensor, key: Tensor, value: Tensor, mask: Mask, r
     if rule.soft_cap is not None:
         scores = rule.soft_cap * torch.tanh(scores / rule.soft_cap)
     scores = scores.masked_fill(~as_matrix(mask, scores), float("-inf"))
-    exact = torch.promote_types(scores.dtype, torch.float32)  # sums of 1,000 terms need more than bf16's 8 bits
+    exact = torch.promote_types(scores.dtype, torch.float32)  # bf16's 8 bits are too few for long sums
     weights = torch.softmax(scores, dim=-1, dtype=exact).to(value.dtype)
     return F.dropout(weights, dropout, training=dropout > 0) @ value, weights
 

@@ -31,7 +31,8 @@ class Block(nn.Module):
         self.feed_forward_post_norm = optional_norm(config, after)
         self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
 
-    def forward(self, x: Tensor, rotation: Rotation | None, mask: Mask, past: CacheView | None = None) -> Tensor:
+    def forward(self, x: Tensor, rotation: Rotation | None, mask: Mask,
+                past: CacheView | None = None) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
         context = self.attention(self.attention_norm(x), rotation, mask, past)
         x = x + self.dropout(self.attention_post_norm(context))

@@ -2,11 +2,11 @@
 
 One rule for all models; it looks at what a parameter does, never at the model's name:
 
-    token table, learned positions     normal, std 0.02
-    matrices that read the stream      normal, std 0.55 / sqrt(fan in): 0.02 at GPT-2's width 768, larger below
-    matrices that write to the stream  the same, divided by sqrt(2 L): there are 2 L of them, and so the
-                                       residual stream keeps its scale at any depth (GPT-2 report, section 2.3)
-    untied head                        normal, std 0.55 / sqrt(D)
+    token table, learned positions    normal, std 0.02
+    matrices that read the stream     normal, std 0.55 / sqrt(fan in): 0.02 at GPT-2's width 768
+    matrices that write to it         the same / sqrt(2 L): there are 2 L of them, so that the residual
+                                      stream keeps its scale at any depth (GPT-2 report, section 2.3)
+    untied head                       normal, std 0.55 / sqrt(D)
     biases 0, norm weights 1
 """
 
@@ -27,7 +27,8 @@ def initialise(network: Network, generator: torch.Generator) -> None:
 
     Draws in float32 on the generator's device, so that the values do not depend on the network's dtype.
     """
-    writers = {layer.weight for block in network.blocks for layer in (block.attention.output, block.feed_forward.down)}
+    writers = {layer.weight for block in network.blocks
+               for layer in (block.attention.output, block.feed_forward.down)}
     tables = {table.weight for table in network.modules() if isinstance(table, nn.Embedding)}
     done: set[Tensor] = set()
     for module in network.modules():

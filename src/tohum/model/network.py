@@ -7,18 +7,18 @@
 import torch
 from torch import Tensor, nn
 
-from tohum.attention.cache import CacheSize, KeyValueCache
+from tohum.attention.cache import CacheSize, KeyValueCache, Turn
 from tohum.attention.layer import CacheView
-from tohum.attention.masks import build_masks
+from tohum.attention.masks import Mask, build_masks
 from tohum.embedding.learned import LearnedPositions, NoPositions
 from tohum.embedding.rotary import RotaryTable, Rotation
 from tohum.embedding.token import InputEmbedding
 from tohum.errors import ConfigError
 from tohum.model.block import Block
-from tohum.model.config import AttentionSpec, ModelConfig
+from tohum.model.config import AttentionSpec, ModelConfig, RopeScaling
 from tohum.model.norm import build_norm
 
-RotaryKey = tuple[float, int, object]
+RotaryKey = tuple[float, int, RopeScaling | None]
 
 
 class SoftCap(nn.Module):
@@ -41,7 +41,8 @@ class Network(nn.Module):
     def __init__(self, config: ModelConfig, *, explicit: bool = False):
         super().__init__()
         self.config = config
-        position = LearnedPositions(config.context, config.width) if config.learned_positions else NoPositions()
+        learned = config.learned_positions
+        position = LearnedPositions(config.context, config.width) if learned else NoPositions()
         self.embedding = InputEmbedding(config.vocab_size, config.width, scale=config.embedding_scale,
                                         position=position, dropout=config.dropout)
         self.blocks = nn.ModuleList(Block(config, spec, explicit=explicit) for spec in config.layers)
@@ -52,7 +53,8 @@ class Network(nn.Module):
         keys = list(dict.fromkeys(rotary_key(spec) for spec in specs if spec.rope_base))
         # Layers with equal rotary settings share one table, those with equal windows one mask.
         self.rotaries = nn.ModuleList(build_rotary(config, key) for key in keys)
-        self.rotary_of_layer = [keys.index(rotary_key(spec)) if spec.rope_base else None for spec in specs]
+        # The entry behind the tables is None, for layers without rotary positions.
+        self.rotary_of_layer = [keys.index(rotary_key(s)) if s.rope_base else len(keys) for s in specs]
         self.windows = tuple(dict.fromkeys(spec.window for spec in specs))
         self.mask_of_layer = [self.windows.index(spec.window) for spec in specs]
 
@@ -65,9 +67,9 @@ class Network(nn.Module):
                cache: KeyValueCache | None = None) -> Tensor:
         """ids (B, T) int64 -> vectors after the final norm (B, T, D).
 
-        positions (B, T) int64: where each token stands in its text; None: 0..T-1, or on from the cached tokens.
-        documents (B, T) int: tokens read only tokens of the same number; -1 is padding. With a cache a row is one
-        text, and documents only say which columns are padding. The caller then calls `cache.advance`.
+        positions (B, T) int64: where each token stands in its text; None: 0..T-1, or on from cached tokens.
+        documents (B, T) int: tokens read only tokens of the same number; -1 is padding. With a cache a row is
+        one text, documents only say which columns are padding, and the caller advances the cache afterwards.
         Raises ConfigError for more tokens than `config.context`.
         """
         self.check_length(ids.shape[1])
@@ -76,7 +78,7 @@ class Network(nn.Module):
         x = self.embedding(ids, positions)  # (B, T, D)
         for layer, block in enumerate(self.blocks):
             past = None if turn is None else CacheView(cache=cache, turn=turn, layer=layer)
-            x = block(x, self.rotation_for(layer, rotations), masks[self.mask_of_layer[layer]], past)
+            x = block(x, rotations[self.rotary_of_layer[layer]], masks[self.mask_of_layer[layer]], past)
         return self.final_norm(x)
 
     def to_logits(self, hidden: Tensor) -> Tensor:
@@ -96,7 +98,7 @@ class Network(nn.Module):
         rotations, masks, _ = self.shared_parts(ids, None, None, None)
         x, maps = self.embedding(ids, None), []
         for layer, block in enumerate(self.blocks):
-            rotation, mask = self.rotation_for(layer, rotations), masks[self.mask_of_layer[layer]]
+            rotation, mask = rotations[self.rotary_of_layer[layer]], masks[self.mask_of_layer[layer]]
             maps.append(block.attention.weights(block.attention_norm(x), rotation, mask))
             x = block(x, rotation, mask)
         return maps
@@ -115,7 +117,9 @@ class Network(nn.Module):
             raise ConfigError(f"{tokens:,} tokens, but this model's context is {self.config.context:,}; "
                               f"shorten the text or cut it into windows")
 
-    def shared_parts(self, ids, positions, documents, cache):
+    def shared_parts(self, ids: Tensor, positions: Tensor | None, documents: Tensor | None,
+                     cache: KeyValueCache | None
+                     ) -> tuple[list[Rotation | None], tuple[Mask, ...], Turn | None]:
         """Rotations, masks and the cache's plan: computed once, read by all layers."""
         if cache is None:
             masks, turn = build_masks(self.windows, ids, documents), None
@@ -123,12 +127,7 @@ class Network(nn.Module):
             turn = cache.begin(ids.shape[1], positions, None if documents is None else documents < 0)
             masks, positions = tuple(turn.masks[window] for window in self.windows), turn.positions
         rotations = [table(ids.shape[1], positions) for table in self.rotaries]
-        return rotations, masks, turn
-
-    def rotation_for(self, layer: int, rotations: list[Rotation]) -> Rotation | None:
-        """The layer's table, or None where it has no rotary positions."""
-        index = self.rotary_of_layer[layer]
-        return None if index is None else rotations[index]
+        return [*rotations, None], masks, turn
 
 
 def rotary_key(spec: AttentionSpec) -> RotaryKey:

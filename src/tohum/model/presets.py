@@ -23,7 +23,7 @@ def feed_forward_width(width: int, ratio: float = FEED_FORWARD_RATIO) -> int:
     return -int(-width * ratio // multiple) * multiple
 
 
-def qwen3_layer(width: int, heads: int, kv_heads: int, head_width: int, hidden: int, rope_base: float) -> LayerSpec:
+def qwen3_layer(heads: int, kv_heads: int, head_width: int, hidden: int, rope_base: float) -> LayerSpec:
     """QK-norm, rotary positions, SwiGLU, no biases, norms before."""
     attention = AttentionSpec(heads=heads, kv_heads=kv_heads, head_width=head_width, rope_base=rope_base,
                               qk_norm=True)
@@ -35,22 +35,24 @@ def from_depth(depth: int, vocab_size: int, context: int) -> ModelConfig:
     width = WIDTH_PER_DEPTH * depth
     heads = width // HEAD_WIDTH
     kv_heads = heads // QUERIES_PER_KV_HEAD if heads % QUERIES_PER_KV_HEAD == 0 else heads
-    layer = qwen3_layer(width, heads, kv_heads, HEAD_WIDTH, feed_forward_width(width), DEFAULT_ROPE_BASE)
+    layer = qwen3_layer(heads, kv_heads, HEAD_WIDTH, feed_forward_width(width), DEFAULT_ROPE_BASE)
     return ModelConfig(vocab_size=vocab_size, width=width, context=context, layers=(layer,) * depth,
                        norm=DEFAULT_NORM)
 
 
 def gpt2(layers: int, heads: int, width: int) -> ModelConfig:
     """GPT-2 (OpenAI, 2019): learned positions, LayerNorm, GELU, biases everywhere, tied head."""
-    attention = AttentionSpec(heads=heads, kv_heads=heads, head_width=width // heads, bias=True, output_bias=True)
-    layer = LayerSpec(attention=attention, feed_forward=FeedForwardSpec(kind="gelu_tanh", width=4 * width, bias=True))
+    attention = AttentionSpec(heads=heads, kv_heads=heads, head_width=width // heads, bias=True,
+                              output_bias=True)
+    hidden = FeedForwardSpec(kind="gelu_tanh", width=4 * width, bias=True)
+    layer = LayerSpec(attention=attention, feed_forward=hidden)
     return ModelConfig(vocab_size=50257, width=width, context=1024, layers=(layer,) * layers, dropout=0.1,
                        norm=NormSpec(kind="layer", eps=1e-5, bias=True), learned_positions=True)
 
 
 def gpt_config_124m() -> ModelConfig:
-    """GPT_CONFIG_124M of "Build a Large Language Model (From Scratch)": GPT-2 without biases on query, key and
-    value, and with a head of its own."""
+    """GPT_CONFIG_124M of "Build a Large Language Model (From Scratch)" (Raschka, 2024): GPT-2 without biases
+    on query, key and value, and with a head of its own."""
     base = gpt2(layers=12, heads=12, width=768)
     layer = base.layers[0]
     layer = layer.replace(attention=layer.attention.replace(bias=False))
@@ -74,18 +76,18 @@ def tiny_gemma2() -> ModelConfig:
     hidden = FeedForwardSpec(kind="geglu", width=64)
     near = LayerSpec(attention=full.replace(window=16), feed_forward=hidden, norm_places="both")
     far = LayerSpec(attention=full, feed_forward=hidden, norm_places="both")
-    return ModelConfig(vocab_size=256, width=32, context=128, layers=(near, far), norm=NormSpec(kind="rms", eps=1e-6),
-                       embedding_scale=32**0.5, logit_soft_cap=30.0)
+    return ModelConfig(vocab_size=256, width=32, context=128, layers=(near, far),
+                       norm=NormSpec(kind="rms", eps=1e-6), embedding_scale=32**0.5, logit_soft_cap=30.0)
 
 
 def tiny_exaone4() -> ModelConfig:
-    """EXAONE 4 (arXiv:2507.11407): norms after, QK-norm; layers with a window have rotary positions, those that
-    see everything have none."""
+    """EXAONE 4 (arXiv:2507.11407): norms after, QK-norm; layers with a window have rotary positions, those
+    that see everything have none."""
     hidden = FeedForwardSpec(kind="swiglu", width=64)
     near = AttentionSpec(heads=4, kv_heads=2, head_width=8, rope_base=1e6, qk_norm=True, window=16)
     far = near.replace(window=None, rope_base=None)
-    layers = [LayerSpec(attention=attention, feed_forward=hidden, norm_places="post") for attention in (near, far)]
-    return ModelConfig(vocab_size=256, width=32, context=128, layers=tuple(layers),
+    layers = tuple(LayerSpec(attention=a, feed_forward=hidden, norm_places="post") for a in (near, far))
+    return ModelConfig(vocab_size=256, width=32, context=128, layers=layers,
                        norm=NormSpec(kind="rms", eps=1e-5), tied=False)
 
 
@@ -100,7 +102,7 @@ def tiny_arcee() -> ModelConfig:
 def qwen3(width: int, hidden: int, layers: int, heads: int, kv_heads: int, head_width: int, *,
           vocab_size: int = 151_936, context: int = 40_960) -> ModelConfig:
     """Qwen3 (arXiv:2505.09388): QK-norm, SwiGLU, rotary base 1,000,000."""
-    layer = qwen3_layer(width, heads, kv_heads, head_width, hidden, 1e6)
+    layer = qwen3_layer(heads, kv_heads, head_width, hidden, 1e6)
     return ModelConfig(vocab_size=vocab_size, width=width, context=context, layers=(layer,) * layers,
                        norm=NormSpec(kind="rms", eps=1e-6))
 
@@ -115,7 +117,8 @@ PRESETS: dict[str, Callable[[], ModelConfig]] = {
     "gpt2-774m": partial(gpt2, layers=36, heads=20, width=1280),
     "gpt2-1558m": partial(gpt2, layers=48, heads=25, width=1600),
     "gpt-config-124m": gpt_config_124m,
-    "llama-3.2-1b": partial(llama, 128_256, 2048, 8192, 16, 32, 8, context=131_072, scaling=LLAMA_3_2_SCALING),
+    "llama-3.2-1b": partial(llama, 128_256, 2048, 8192, 16, 32, 8, context=131_072,
+                            scaling=LLAMA_3_2_SCALING),
     "qwen3-0.6b": partial(qwen3, 1024, 3072, 28, 16, 8, 128),
     "tiny-gpt2": lambda: gpt2(layers=2, heads=4, width=32).replace(vocab_size=256, context=128),
     "tiny-llama": lambda: llama(256, 32, 64, 2, 4, 2, context=128,

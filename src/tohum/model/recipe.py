@@ -95,10 +95,11 @@ def explicit_model(section: ModelRecipe, width: int, vocab_size: int, context: i
     """The default family with sizes of the user's own."""
     heads = section.heads or max(1, width // (section.head_width or HEAD_WIDTH))
     if section.head_width is None and width % heads:
-        raise ConfigError(f"model: width {width} is not a multiple of heads {heads}; change one or give head_width")
+        raise ConfigError(f"model: width {width} is not a multiple of heads {heads}; "
+                          f"change one of them or give head_width")
     attention = AttentionSpec(heads=heads, kv_heads=section.kv_heads or heads,
                               head_width=section.head_width or width // heads, qk_norm=True,
-                              rope_base=None if section.positions in ("learned", "none") else DEFAULT_ROPE_BASE)
+                              rope_base=DEFAULT_ROPE_BASE)
     kind = section.feed_forward or "swiglu"
     gated = kind in ("swiglu", "geglu")
     hidden = section.feed_forward_width or (feed_forward_width(width) if gated else 4 * width)
@@ -122,8 +123,8 @@ def with_options(base: ModelConfig, section: ModelRecipe) -> ModelConfig:
 
 def layer_with_options(layer: LayerSpec, section: ModelRecipe) -> LayerSpec:
     """One layer with the section's options."""
-    attention = given(window=section.window, qk_norm=section.qk_norm, bias=section.bias, output_bias=section.bias,
-                      rope_base=section.rope_base)
+    attention = given(window=section.window, qk_norm=section.qk_norm, bias=section.bias,
+                      output_bias=section.bias, rope_base=section.rope_base)
     if section.positions in ("learned", "none"):
         attention |= {"rope_base": None, "rope_scaling": None}
     elif section.positions == "rotary" and layer.attention.rope_base is None:
