@@ -1,0 +1,1 @@
+"""Documents: any source (files, folders, records, stdin, Python itself) -> texts with their places."""

@@ -1,0 +1,149 @@
+"""Records: JSONL, JSON lists, CSV, TSV and Parquet -> one document per record, from the field `text_key`."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tohum.documents.document import Document
+from tohum.documents.text import read_lines, read_pieces
+from tohum.errors import DataError
+
+LONGEST_CSV_FIELD = 2**30
+
+
+def record_documents(path: Path, kind: str, text_key: str, *, place: str) -> Iterator[Document]:
+    """kind: "jsonl", "json", "csv", "tsv" or "parquet". Raises DataError naming file, line and key."""
+    readers = {"jsonl": jsonl_rows, "json": json_rows, "csv": csv_rows, "tsv": tsv_rows}
+    rows = parquet_rows(path, text_key) if kind == "parquet" else readers[kind](path)
+    for number, row in rows:
+        text = text_of(row, text_key, f"{path}:{number}")
+        if text.strip():
+            yield Document(text.replace("\r\n", "\n"), f"{place}:{number}")
+
+
+def text_of(row: Any, text_key: str, where: str) -> str:
+    """The text of one record; a bare JSON string is its own text."""
+    if isinstance(row, str):
+        return row
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: a JSON {json_kind(row)}; "
+                        f"expected an object with the key '{text_key}', or a string")
+    if text_key not in row:
+        names = ", ".join(list(map(str, row))[:12]) or "none"
+        raise DataError(f"{where}: no key '{text_key}'; the keys that are there: {names}\n"
+                        "name the one that holds the text with --text-key")
+    value = row[text_key]
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise DataError(f"{where}: '{text_key}' is a {json_kind(value)}; expected a string")
+    return value
+
+
+def json_kind(value: Any) -> str:
+    """The JSON name of a value's type."""
+    names = {dict: "object", list: "list", str: "string", bool: "boolean", int: "number", float: "number"}
+    return names.get(type(value), type(value).__name__)
+
+
+def jsonl_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """One JSON value per line; blank lines are passed over."""
+    for number, line in enumerate(read_lines(path), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(f"{path}:{number}: not valid JSON: {error.msg} at column {error.colno}\n"
+                                f"the line begins: {line.strip()[:60]}") from None
+
+
+def json_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """The items of a top-level JSON list, streamed; a file of lines of objects is read as JSONL.
+
+    The number of an item is the line on which it begins.
+    """
+    decoder, buffer, line, opened = json.JSONDecoder(), "", 1, False
+    pieces = read_pieces(path)
+    while True:
+        stripped = buffer.lstrip(" \t\n," if opened else " \t\n")
+        line += buffer[:len(buffer) - len(stripped)].count("\n")
+        buffer = stripped
+        if not opened and buffer:
+            if buffer[0] != "[":
+                yield from jsonl_rows(path)
+                return
+            opened, buffer = True, buffer[1:]
+            continue
+        if buffer.startswith("]"):
+            return
+        try:
+            value, end = decoder.raw_decode(buffer)
+            if isinstance(value, int | float) and end == len(buffer):
+                raise json.JSONDecodeError("a number may go on in the next piece", buffer, end)
+        except json.JSONDecodeError as error:
+            piece = next(pieces, None)
+            if piece is None:
+                seen = f"{error.msg}" if buffer else "the list has no end"
+                at = line + buffer[:error.pos].count("\n")
+                raise DataError(f"{path}:{at}: not valid JSON: {seen}") from None
+            buffer += piece
+            continue
+        yield line, value
+        line += buffer[:end].count("\n")
+        buffer = buffer[end:]
+
+
+def csv_rows(path: Path, delimiter: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows under the names of the header line; the number is the line on which the row ends."""
+    csv.field_size_limit(LONGEST_CSV_FIELD)
+    reader = csv.reader(read_lines(path), delimiter=delimiter, strict=True)
+    try:
+        header = next(reader, [])
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise DataError(f"{path}:{reader.line_num}: {len(row)} fields; the header has {len(header)}: "
+                                f"{', '.join(header)[:80]}")
+            yield reader.line_num, dict(zip(header, row, strict=True))
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num}: not valid CSV: {error}") from None
+
+
+def tsv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Fields separated by tabs and never quoted: a quote is a character like any other."""
+    lines = ((number, line.rstrip("\n").split("\t")) for number, line in enumerate(read_lines(path), 1))
+    header = next(lines, (1, [""]))[1]
+    for number, fields in lines:
+        if fields == [""]:
+            continue
+        if len(fields) != len(header):
+            raise DataError(f"{path}:{number}: {len(fields)} fields; the header has {len(header)}: "
+                            f"{', '.join(header)[:80]}")
+        yield number, dict(zip(header, fields, strict=True))
+
+
+def parquet_rows(path: Path, text_key: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of one column, read group by group; the number is the row's, from 1."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise DataError(f'{path}: Parquet needs one more library: pip install "tohum[data]"') from None
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+    except pyarrow.ArrowInvalid as error:
+        raise DataError(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from None
+    with file:
+        names = file.schema_arrow.names
+        if text_key not in names:
+            raise DataError(f"{path}: no column '{text_key}'; the columns that are there: "
+                            f"{', '.join(names[:12])}\n"
+                            "name the one that holds the text with --text-key")
+        number = 0
+        for batch in file.iter_batches(batch_size=1024, columns=[text_key]):
+            for value in batch.column(0).to_pylist():
+                number += 1
+                yield number, {text_key: value}
