@@ -1,0 +1,1 @@
+"""Loading: model folders and foreign files -> configuration, weights, tokenizer; and back."""

@@ -1,0 +1,160 @@
+"""Model folder: configuration, weights, tokenizer <-> the files of a Hugging Face folder, our only form.
+
+    config.json  generation_config.json  model.safetensors (or shards and their index)
+    tokenizer.json  tokenizer_config.json
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tohum.errors import CheckpointError
+from tohum.files import sha256_file, sha256_json, write_json
+from tohum.loading import families
+from tohum.loading.family import Family
+from tohum.loading.keys import read_json
+from tohum.loading.names import Shape, StoredTensors, read_parameters, write_parameters
+from tohum.loading.weights import SHARD_BYTES, WeightFiles, weight_paths, write_weights
+from tohum.model.config import ModelConfig
+from tohum.model.network import Network, build_rotary, rotary_key
+from tohum.tokenizing.tokenizer import Tokenizer
+
+CONFIG, GENERATION, TOKENIZER = "config.json", "generation_config.json", "tokenizer.json"
+DTYPES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16",
+          torch.float64: "float64"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A model folder in memory; its tokenizer is read, and its hash computed, when first asked for."""
+
+    folder: Path
+    config: ModelConfig
+    network: Network
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The folder's tokenizer. Raises CheckpointError where there is none, or one of another model."""
+        return load_tokenizer(self.folder, self.config)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of configuration and weights."""
+        return model_sha256(self.folder)
+
+
+def save_model(folder: Path, config: ModelConfig, weights: Mapping[str, Tensor],
+               tokenizer: Tokenizer | None, *, dtype: torch.dtype | None = None,
+               shard_bytes: int = SHARD_BYTES) -> Family:
+    """Write a model into `folder` (made if absent) and answer the family that it is stored as.
+
+    weights: the network's parameters by name, on any device; dtype None keeps theirs. Not atomic by itself:
+    give it the draft folder of `files.write_directory`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    family, values = families.write_config(config)
+    stored = {name: tensor.detach().to(device="cpu", dtype=dtype or tensor.dtype).contiguous()
+              for name, tensor in write_parameters(family.table, len(config.layers), weights).items()}
+    ids = token_ids(tokenizer)
+    number_format = DTYPES[stored[family.table.token].dtype]
+    write_json(folder / CONFIG, values | ids | {"dtype": number_format, "use_cache": True})
+    write_json(folder / GENERATION, ids)
+    write_weights(folder, stored, shard_bytes)
+    if tokenizer is not None:
+        tokenizer.save(folder)
+    return family
+
+
+def token_ids(tokenizer: Tokenizer | None) -> dict[str, int | None]:
+    """Special ids under Hugging Face's names; null where there is none, for an absent key means a default."""
+    if tokenizer is None:
+        return {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    return {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id,
+            "pad_token_id": tokenizer.pad_id}
+
+
+def load_model(folder: Path, *, dtype: torch.dtype | None = torch.float32,
+               device: torch.device | str = "cpu") -> LoadedModel:
+    """Read a model folder into a network in evaluation mode. dtype None: as stored.
+
+    Raises CheckpointError naming the file for everything that is missing, damaged or beyond the network.
+    """
+    family, config = read_family(folder)
+    weights = read_weights(WeightFiles(folder), family, config, dtype=dtype, device=device)
+    return LoadedModel(folder=folder, config=config, network=build(config, weights, device))
+
+
+def load_config(folder: Path) -> ModelConfig:
+    """The configuration of a model folder. Raises CheckpointError."""
+    return read_family(folder)[1]
+
+
+def load_weights(folder: Path, config: ModelConfig | None = None, *, dtype: torch.dtype | None = None,
+                 device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """The parameters of a model folder by our names; dtype None: as stored.
+
+    With `config`, the folder must hold a model of exactly that shape (dropout aside). Raises CheckpointError.
+    """
+    family, found = read_family(folder)
+    if config is not None and found != config.replace(dropout=found.dropout):
+        raise CheckpointError(f"{folder / CONFIG}: describes another model than the one asked for")
+    return read_weights(WeightFiles(folder), family, found, dtype=dtype, device=device)
+
+
+def load_tokenizer(folder: Path, config: ModelConfig) -> Tokenizer:
+    """The tokenizer of a model folder. Raises CheckpointError."""
+    if not (folder / TOKENIZER).is_file():
+        raise CheckpointError(f"{folder}: has no {TOKENIZER}; this model reads and writes token ids only")
+    tokenizer = Tokenizer.load(folder)
+    if tokenizer.vocab_size > config.vocab_size:
+        raise CheckpointError(f"{folder / TOKENIZER}: has {tokenizer.vocab_size:,} entries, but the model's "
+                              f"table has {config.vocab_size:,} rows; it belongs to another model")
+    return tokenizer
+
+
+def read_family(folder: Path) -> tuple[Family, ModelConfig]:
+    """What config.json says."""
+    path = folder / CONFIG
+    return families.read_config(read_json(path), str(path))
+
+
+def read_weights(stored: StoredTensors, family: Family, config: ModelConfig, *, dtype: torch.dtype | None,
+                 device: torch.device | str) -> dict[str, Tensor]:
+    """Stored tensors -> parameters, one at a time, each in memory of its own.
+
+    A copy, not a view of the mapped file: it is aligned as torch aligns (kernels round differently on other
+    addresses), and the file may be replaced afterwards.
+    """
+    weights: dict[str, Tensor] = {}
+    for name, tensor in read_parameters(family.table, stored, len(config.layers), parameter_shapes(config)):
+        weights[name] = torch.empty(tensor.shape, dtype=dtype or tensor.dtype, device=device).copy_(tensor)
+    return weights
+
+
+def parameter_shapes(config: ModelConfig) -> dict[str, Shape]:
+    """Names and shapes of the network's parameters; nothing is allocated."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in Network(config).state_dict().items()}
+
+
+def build(config: ModelConfig, weights: Mapping[str, Tensor], device: torch.device | str) -> Network:
+    """A network that takes over `weights` as its parameters, without initialising any of its own."""
+    with torch.device("meta"):
+        network = Network(config)
+    network.load_state_dict(weights, strict=True, assign=True)
+    specs = [layer.attention for layer in config.layers if layer.attention.rope_base]
+    # Rotary tables are computed, not stored, so the empty ones are made again.
+    keys = dict.fromkeys(map(rotary_key, specs))
+    network.rotaries = nn.ModuleList(build_rotary(config, key) for key in keys)
+    return network.to(device).eval()
+
+
+def model_sha256(folder: Path) -> str:
+    """Hash of configuration and weight files; the same for every copy of the folder."""
+    config: dict[str, Any] = read_json(folder / CONFIG)
+    return sha256_json({"config": config, "weights": {p.name: sha256_file(p) for p in weight_paths(folder)}})
