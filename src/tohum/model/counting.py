@@ -1,0 +1,176 @@
+"""Sizes without building anything: ModelConfig -> parameters, FLOPs per token, bytes of memory part by part.
+
+N = rows * T tokens of a micro-batch, L layers, and the letters of the house: D, H, G, E, V, F hidden width.
+"""
+
+from dataclasses import dataclass, fields
+
+from tohum.attention.blocked import KEEP_UP_TO_TOKENS, blocks
+from tohum.model.config import AttentionSpec, FeedForwardSpec, LayerSpec, ModelConfig, NormSpec
+from tohum.model.feed_forward import GATED
+
+FLOAT32_BYTES, BFLOAT16_BYTES = 4, 2
+ADAM_BYTES = 2 * FLOAT32_BYTES  # two running means per parameter
+
+
+def norm_parameters(norm: NormSpec, width: int) -> int:
+    """Weight and, for LayerNorm with bias, bias."""
+    return width * (2 if norm.kind == "layer" and norm.bias else 1)
+
+
+def attention_matrices(spec: AttentionSpec, width: int) -> int:
+    """Weights of query and output (D x HE each), key and value (D x GE each)."""
+    return 2 * width * spec.head_width * (spec.heads + spec.kv_heads)
+
+
+def feed_forward_matrices(spec: FeedForwardSpec, width: int) -> int:
+    """Weights of up and down, and of the gate where there is one (D x F each)."""
+    return (3 if spec.kind in GATED else 2) * width * spec.width
+
+
+def layer_parameters(config: ModelConfig, layer: LayerSpec) -> int:
+    """Everything in one block."""
+    attention, hidden, width = layer.attention, layer.feed_forward, config.width
+    count = attention_matrices(attention, width) + feed_forward_matrices(hidden, width)
+    count += attention.bias * attention.head_width * (attention.heads + 2 * attention.kv_heads)
+    count += attention.output_bias * width + attention.qk_norm * 2 * attention.head_width
+    count += hidden.bias * (hidden.width * (2 if hidden.kind in GATED else 1) + width)
+    return count + (4 if layer.norm_places == "both" else 2) * norm_parameters(config.norm, width)
+
+
+def parameters(config: ModelConfig) -> int:
+    """Exact number of trainable numbers; a tied head is counted once."""
+    tables = config.vocab_size * (1 if config.tied else 2) + config.learned_positions * config.context
+    layers = sum(layer_parameters(config, layer) for layer in config.layers)
+    return tables * config.width + layers + norm_parameters(config.norm, config.width)
+
+
+def matrix_parameters(config: ModelConfig) -> int:
+    """Weights that a token is multiplied with: those of the blocks and the head (a lookup multiplies nothing)."""
+    blocks = sum(attention_matrices(layer.attention, config.width)
+                 + feed_forward_matrices(layer.feed_forward, config.width) for layer in config.layers)
+    return blocks + config.vocab_size * config.width
+
+
+def forward_flops_per_token(config: ModelConfig, tokens: int) -> float:
+    """Floating-point operations of one token's forward pass in rows of `tokens`.
+
+    Two (multiply, add) per matrix weight, and per layer 4 H E T for scores and context. The whole T x T square is
+    counted, as is customary (PaLM, arXiv:2204.02311, appendix B); a causal kernel may skip nearly half of it. A
+    layer with a window counts min(T, window) keys.
+    """
+    attention = sum(4 * layer.attention.heads * layer.attention.head_width
+                    * min(tokens, layer.attention.window or tokens) for layer in config.layers)
+    return float(2 * matrix_parameters(config) + attention)
+
+
+def flops_per_token(config: ModelConfig, tokens: int) -> float:
+    """Training: forward, and backward twice as much (gradients of inputs and of weights).
+
+    6 per matrix weight (head included) + 12 L H E T.
+    """
+    return 3 * forward_flops_per_token(config, tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes of a training step, part by part."""
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    weight_copies: int  # bfloat16 copies of the matrices, alive from forward to backward
+    activations: int  # what the blocks keep for the backward pass
+    loss: int  # one chunk of logits with its gradient, and the gradients of hidden vectors and head
+
+    @property
+    def total(self) -> int:
+        """Bytes of all parts; they are alive together when the backward pass begins."""
+        return sum(getattr(self, part.name) for part in fields(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicroBatch:
+    """What passes through the network at once, and how."""
+
+    rows: int  # B
+    tokens: int  # T
+    autocast: bool = False  # bfloat16 products over float32 weights
+    blocked: bool = True  # on a CPU: bfloat16 attention by blocks (attention/blocked.py)
+    logits: int = 2**21  # elements of the loss's largest chunk
+
+    @property
+    def n(self) -> int:
+        """Tokens in all."""
+        return self.rows * self.tokens
+
+    @property
+    def compute_bytes(self) -> int:
+        """Bytes per number that comes out of a matrix product."""
+        return BFLOAT16_BYTES if self.autocast else FLOAT32_BYTES
+
+
+def training_memory(config: ModelConfig, batch: MicroBatch, *, optimizer_bytes: int = ADAM_BYTES) -> Memory:
+    """Memory of one micro-batch forward and backward in eager mode, `optimizer_bytes` per parameter."""
+    count, matrices = parameters(config), matrix_parameters(config)
+    blocks_only = matrices - config.vocab_size * config.width
+    table = config.vocab_size * config.width
+    per_layer = {layer: layer_activations(config, layer, batch) for layer in set(config.layers)}
+    stream = batch.n * config.width * FLOAT32_BYTES
+    ends = stream * 2 + batch.n * 8  # embedding's sum that the last norm reads, its output, ids
+    chunk = batch.logits * (FLOAT32_BYTES + batch.compute_bytes) + batch.logits * FLOAT32_BYTES * batch.autocast
+    return Memory(parameters=count * FLOAT32_BYTES, gradients=count * FLOAT32_BYTES,
+                  optimizer=count * optimizer_bytes, weight_copies=batch.autocast * BFLOAT16_BYTES * blocks_only,
+                  activations=sum(per_layer[layer] for layer in config.layers) + ends,
+                  loss=chunk + stream + table * (FLOAT32_BYTES + batch.autocast * BFLOAT16_BYTES))
+
+
+def layer_activations(config: ModelConfig, layer: LayerSpec, batch: MicroBatch) -> int:
+    """Bytes that one block keeps for its backward pass."""
+    norms = norm_activations(config, layer, batch)
+    return norms + attention_activations(config, layer.attention, batch) \
+        + feed_forward_activations(config, layer.feed_forward, batch)
+
+
+def norm_activations(config: ModelConfig, layer: LayerSpec, batch: MicroBatch) -> int:
+    """Each norm keeps what it read; a dropout after each half keeps its mask in the dtype of its input."""
+    wide = batch.n * config.width
+    before = 2 * (layer.norm_places != "post") * wide * FLOAT32_BYTES  # the residual stream
+    after = 2 * (layer.norm_places != "pre") * wide * batch.compute_bytes
+    return before + after + 2 * (config.dropout > 0) * wide * batch.compute_bytes
+
+
+def read_copies(batch: MicroBatch, readers: int) -> int:
+    """Bytes per number for the input of `readers` matrices: one shared tensor, or under autocast one copy each."""
+    return readers * BFLOAT16_BYTES if batch.autocast else FLOAT32_BYTES
+
+
+def attention_activations(config: ModelConfig, spec: AttentionSpec, batch: MicroBatch) -> int:
+    """Input of the projections, QK-norms, queries, keys, values, weights where a kernel keeps them, context."""
+    size, query = batch.compute_bytes, batch.n * spec.heads * spec.head_width
+    pair = batch.n * spec.kv_heads * spec.head_width
+    kept = batch.n * config.width * read_copies(batch, 3) + spec.qk_norm * (query + pair) * size
+    square = batch.rows * spec.heads * batch.tokens**2
+    if spec.soft_cap or config.dropout:
+        # The definition, or torch's own: capped scores and weights in float32, weights again, dropout's mask.
+        kept += square * (FLOAT32_BYTES + size * bool(spec.soft_cap) + size * 2 * (config.dropout > 0))
+        return kept + (4 * query) * size
+    if batch.autocast and batch.blocked:
+        triangle = sum((end - start) * end for start, end in blocks(batch.tokens))
+        weights = batch.rows * spec.heads * triangle if batch.tokens <= KEEP_UP_TO_TOKENS else 0
+        return kept + (4 * query + weights) * size  # keys and values repeated to H heads
+    return kept + (2 * query + 2 * pair) * size + batch.n * spec.heads * FLOAT32_BYTES
+
+
+def feed_forward_activations(config: ModelConfig, spec: FeedForwardSpec, batch: MicroBatch) -> int:
+    """Input, and the hidden layer before and after each step."""
+    gated = spec.kind in GATED
+    return batch.n * config.width * read_copies(batch, 2 if gated else 1) \
+        + (4 if gated else 2) * batch.n * spec.width * batch.compute_bytes
+
+
+def cache_bytes(config: ModelConfig, rows: int, length: int, *, number_bytes: int = FLOAT32_BYTES) -> int:
+    """Key/value cache for `rows` texts of at most `length` tokens (attention/cache.py)."""
+    slots = [min(length, layer.attention.window or length) + 1 for layer in config.layers]
+    return sum(2 * rows * held * layer.attention.kv_heads * layer.attention.head_width * number_bytes
+               for held, layer in zip(slots, config.layers, strict=True))
