@@ -46,18 +46,18 @@ def parameters(config: ModelConfig) -> int:
 
 
 def matrix_parameters(config: ModelConfig) -> int:
-    """Weights that a token is multiplied with: those of the blocks and the head (a lookup multiplies nothing)."""
-    blocks = sum(attention_matrices(layer.attention, config.width)
+    """Weights that a token is multiplied with: blocks and head (the lookup in the table multiplies nothing)."""
+    inside = sum(attention_matrices(layer.attention, config.width)
                  + feed_forward_matrices(layer.feed_forward, config.width) for layer in config.layers)
-    return blocks + config.vocab_size * config.width
+    return inside + config.vocab_size * config.width
 
 
 def forward_flops_per_token(config: ModelConfig, tokens: int) -> float:
     """Floating-point operations of one token's forward pass in rows of `tokens`.
 
-    Two (multiply, add) per matrix weight, and per layer 4 H E T for scores and context. The whole T x T square is
-    counted, as is customary (PaLM, arXiv:2204.02311, appendix B); a causal kernel may skip nearly half of it. A
-    layer with a window counts min(T, window) keys.
+    Two (multiply, add) per matrix weight, and per layer 4 H E T for scores and context. The whole T x T square
+    is counted, as is customary (PaLM, arXiv:2204.02311, appendix B); a causal kernel may skip nearly half of it.
+    A layer with a window counts min(T, window) keys.
     """
     attention = sum(4 * layer.attention.heads * layer.attention.head_width
                     * min(tokens, layer.attention.window or tokens) for layer in config.layers)
@@ -113,16 +113,16 @@ class MicroBatch:
 def training_memory(config: ModelConfig, batch: MicroBatch, *, optimizer_bytes: int = ADAM_BYTES) -> Memory:
     """Memory of one micro-batch forward and backward in eager mode, `optimizer_bytes` per parameter."""
     count, matrices = parameters(config), matrix_parameters(config)
-    blocks_only = matrices - config.vocab_size * config.width
     table = config.vocab_size * config.width
     per_layer = {layer: layer_activations(config, layer, batch) for layer in set(config.layers)}
     stream = batch.n * config.width * FLOAT32_BYTES
     ends = stream * 2 + batch.n * 8  # embedding's sum that the last norm reads, its output, ids
-    chunk = batch.logits * (FLOAT32_BYTES + batch.compute_bytes) + batch.logits * FLOAT32_BYTES * batch.autocast
+    copied = batch.autocast * BFLOAT16_BYTES
+    chunk = batch.logits * (FLOAT32_BYTES + copied * 2)  # logits, and under autocast their bfloat16 forms
     return Memory(parameters=count * FLOAT32_BYTES, gradients=count * FLOAT32_BYTES,
-                  optimizer=count * optimizer_bytes, weight_copies=batch.autocast * BFLOAT16_BYTES * blocks_only,
+                  optimizer=count * optimizer_bytes, weight_copies=copied * (matrices - table),
                   activations=sum(per_layer[layer] for layer in config.layers) + ends,
-                  loss=chunk + stream + table * (FLOAT32_BYTES + batch.autocast * BFLOAT16_BYTES))
+                  loss=chunk + stream + table * (FLOAT32_BYTES + copied))
 
 
 def layer_activations(config: ModelConfig, layer: LayerSpec, batch: MicroBatch) -> int:
@@ -141,20 +141,21 @@ def norm_activations(config: ModelConfig, layer: LayerSpec, batch: MicroBatch) -
 
 
 def read_copies(batch: MicroBatch, readers: int) -> int:
-    """Bytes per number for the input of `readers` matrices: one shared tensor, or under autocast one copy each."""
+    """Bytes per number for the input of `readers` matrices: one tensor, or under autocast one copy each."""
     return readers * BFLOAT16_BYTES if batch.autocast else FLOAT32_BYTES
 
 
 def attention_activations(config: ModelConfig, spec: AttentionSpec, batch: MicroBatch) -> int:
-    """Input of the projections, QK-norms, queries, keys, values, weights where a kernel keeps them, context."""
+    """Inputs of projections and QK-norms, queries, keys, values, weights if a kernel keeps them, context."""
     size, query = batch.compute_bytes, batch.n * spec.heads * spec.head_width
     pair = batch.n * spec.kv_heads * spec.head_width
     kept = batch.n * config.width * read_copies(batch, 3) + spec.qk_norm * (query + pair) * size
     square = batch.rows * spec.heads * batch.tokens**2
-    if spec.soft_cap or config.dropout:
-        # The definition, or torch's own: capped scores and weights in float32, weights again, dropout's mask.
-        kept += square * (FLOAT32_BYTES + size * bool(spec.soft_cap) + size * 2 * (config.dropout > 0))
-        return kept + (4 * query) * size
+    if spec.soft_cap:  # the definition: tanh, weights in float32, their copy or dropout's mask and result
+        copies = 2 if config.dropout else int(batch.autocast)
+        return kept + square * (size + FLOAT32_BYTES + copies * size) + 4 * query * size
+    if config.dropout:  # torch's definition, in float32: weights, dropout's mask, result
+        return kept + 3 * (square + query) * FLOAT32_BYTES + query * size
     if batch.autocast and batch.blocked:
         triangle = sum((end - start) * end for start, end in blocks(batch.tokens))
         weights = batch.rows * spec.heads * triangle if batch.tokens <= KEEP_UP_TO_TOKENS else 0
