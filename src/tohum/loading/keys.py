@@ -12,24 +12,24 @@ MAX_LAYERS = 10_000
 
 # Keys of Hugging Face configs that say nothing about the logits: training, generation, naming, storage.
 HARMLESS_NAMES = """
-    model_type architectures transformers_version torch_dtype dtype use_cache initializer_range
-    _name_or_path bos_token_id eos_token_id pad_token_id attention_dropout pretraining_tp
-    gradient_checkpointing chunk_size_feed_forward output_attentions output_hidden_states
-    return_dict torchscript use_bfloat16 tf_legacy_loss id2label label2id num_labels problem_type
-    finetuning_task task_specific_params tokenizer_class prefix _attn_implementation
-    attn_implementation _attn_implementation_autoset unsloth_version unsloth_fixed max_length
-    min_length do_sample early_stopping num_beams num_beam_groups diversity_penalty temperature
-    top_k top_p typical_p repetition_penalty length_penalty no_repeat_ngram_size
-    encoder_no_repeat_ngram_size bad_words_ids num_return_sequences output_scores
-    return_dict_in_generate forced_bos_token_id forced_eos_token_id remove_invalid_values
-    exponential_decay_length_penalty suppress_tokens begin_suppress_tokens sep_token_id
-    decoder_start_token_id tie_encoder_decoder cross_attention_hidden_size
+    is_decoder model_type architectures transformers_version torch_dtype dtype use_cache
+    initializer_range _name_or_path bos_token_id eos_token_id pad_token_id attention_dropout
+    pretraining_tp gradient_checkpointing chunk_size_feed_forward output_attentions
+    output_hidden_states return_dict torchscript use_bfloat16 tf_legacy_loss id2label label2id
+    num_labels problem_type finetuning_task task_specific_params tokenizer_class prefix
+    _attn_implementation attn_implementation _attn_implementation_autoset unsloth_version
+    unsloth_fixed max_length min_length do_sample early_stopping num_beams num_beam_groups
+    diversity_penalty temperature top_k top_p typical_p repetition_penalty length_penalty
+    no_repeat_ngram_size encoder_no_repeat_ngram_size bad_words_ids num_return_sequences
+    output_scores return_dict_in_generate forced_bos_token_id forced_eos_token_id
+    remove_invalid_values exponential_decay_length_penalty suppress_tokens begin_suppress_tokens
+    sep_token_id decoder_start_token_id tie_encoder_decoder cross_attention_hidden_size
 """
 HARMLESS = frozenset(HARMLESS_NAMES.split())
 
 # Keys that would change the computation, with the values at which they change nothing.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "is_encoder_decoder": (False,), "add_cross_attention": (False,), "is_decoder": (False, True),
+    "is_encoder_decoder": (False,), "add_cross_attention": (False,),
     "pruned_heads": ({},), "quantization_config": (None,), "partial_rotary_factor": (None, 1.0),
     "auto_map": (None,),
 }
