@@ -1,7 +1,7 @@
 """Blocked attention: bfloat16 queries, keys, values on a CPU -> context vectors, by whole matrix products.
 
-torch's fused CPU kernel does not use the processor's bfloat16 instructions well: forward and backward together
-take two to three times as long as the products done one block of queries at a time (measured on AVX-512 with
+torch's fused CPU kernel does not use the processor's bfloat16 instructions well: forward plus backward take
+two to three times as long as the products done one block of queries at a time (measured on AVX-512 with
 bf16; in float32 the fused kernel is as fast, and is used). A block reads only the keys up to its own end:
 
     keys        0 ......... T

@@ -23,8 +23,8 @@ class Mask:
     """What queries may read: `visible` (B or 1, 1, T, S) bool, True = may read.
 
     `causal` promises that no key after the query is readable (T = S); without a matrix it is the whole rule,
-    and without either, everything is readable. Kernels are fastest without a matrix, so one is made only where
-    something besides order decides.
+    and without either, everything is readable. Kernels are fastest without a matrix, so one is made only
+    where something besides order decides.
     """
 
     visible: Tensor | None = None

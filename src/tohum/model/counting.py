@@ -46,7 +46,7 @@ def parameters(config: ModelConfig) -> int:
 
 
 def matrix_parameters(config: ModelConfig) -> int:
-    """Weights that a token is multiplied with: blocks and head (the lookup in the table multiplies nothing)."""
+    """Weights that a token is multiplied with: blocks and head; a lookup in a table multiplies nothing."""
     inside = sum(attention_matrices(layer.attention, config.width)
                  + feed_forward_matrices(layer.feed_forward, config.width) for layer in config.layers)
     return inside + config.vocab_size * config.width
@@ -55,9 +55,9 @@ def matrix_parameters(config: ModelConfig) -> int:
 def forward_flops_per_token(config: ModelConfig, tokens: int) -> float:
     """Floating-point operations of one token's forward pass in rows of `tokens`.
 
-    Two (multiply, add) per matrix weight, and per layer 4 H E T for scores and context. The whole T x T square
-    is counted, as is customary (PaLM, arXiv:2204.02311, appendix B); a causal kernel may skip nearly half of it.
-    A layer with a window counts min(T, window) keys.
+    Two (multiply, add) per matrix weight, and per layer 4 H E T for scores and context. The whole T x T
+    square is counted, as is customary (PaLM, arXiv:2204.02311, appendix B), though a causal kernel may skip
+    nearly half of it; a layer with a window counts min(T, window) keys.
     """
     attention = sum(4 * layer.attention.heads * layer.attention.head_width
                     * min(tokens, layer.attention.window or tokens) for layer in config.layers)

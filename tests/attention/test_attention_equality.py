@@ -1,0 +1,143 @@
+"""Explicit, fused and blocked attention give the same values and gradients for every option."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from tohum.attention.blocked import KEEP_UP_TO_TOKENS, BlockedAttention
+from tohum.attention.fused import attend
+from tohum.attention.masks import build_masks
+from tohum.attention.reference import ScoreRule, attend_explicitly, attend_with_weights, share_heads
+from tohum.model.config import AttentionSpec, FeedForwardSpec, LayerSpec, ModelConfig, NormSpec
+from tohum.model.network import Network
+
+RULE = ScoreRule(scale=0.3)
+
+
+def heads(rows=2, query_heads=4, kv_heads=2, tokens=9, width=8, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    counts = (query_heads, kv_heads, kv_heads)
+    return [torch.randn(rows, count, tokens, width, generator=generator, dtype=dtype).requires_grad_()
+            for count in counts]
+
+
+def mask_for(tokens, window=None, documents=None, rows=2):
+    return build_masks((window,), torch.zeros(rows, tokens, dtype=torch.int64), documents)[0]
+
+
+def values_and_gradients(way, parts, mask, rule=RULE):
+    context = way(*parts, mask, rule)
+    weights = torch.arange(context.numel(), dtype=context.dtype).reshape(context.shape).sin()
+    return [context.detach(), *torch.autograd.grad((context * weights).sum(), parts)]
+
+
+def by_hand(query, key, value, scale):
+    """Softmax attention of one head with Python loops: the book's first chapter on attention."""
+    rows = []
+    for t in range(query.shape[0]):
+        scores = [scale * float(query[t] @ key[s]) for s in range(t + 1)]
+        total = sum(math.exp(score) for score in scores)
+        rows.append(sum(math.exp(score) / total * value[s] for s, score in enumerate(scores)))
+    return torch.stack(rows)
+
+
+def test_explicit_attention_equals_loops_over_tokens():
+    query, key, value = (part.detach() for part in heads(rows=1, query_heads=1, kv_heads=1, tokens=5))
+    context, weights = attend_with_weights(query, key, value, mask_for(5, rows=1), RULE)
+    torch.testing.assert_close(context[0, 0], by_hand(query[0, 0], key[0, 0], value[0, 0], 0.3))
+    torch.testing.assert_close(weights.sum(-1), torch.ones(1, 1, 5, dtype=torch.float64))
+    assert (weights.triu(1) == 0).all()
+
+
+def test_grouped_heads_are_neighbours():
+    x = torch.arange(2.0).reshape(1, 2, 1, 1)
+    assert share_heads(x, 6).flatten().tolist() == [0, 0, 0, 1, 1, 1]
+
+
+DOCUMENTS = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 2, 2, -1, -1]])
+
+
+@pytest.mark.parametrize(("window", "documents", "kv_heads"), list(itertools.product(
+    (None, 1, 3, 100), (None, DOCUMENTS), (1, 2, 4))))
+def test_fused_and_blocked_equal_explicit_in_value_and_gradient(window, documents, kv_heads):
+    parts, mask = heads(kv_heads=kv_heads), mask_for(9, window, documents)
+    wanted = values_and_gradients(attend_explicitly, parts, mask)
+
+    def blocked(query, key, value, mask, rule):
+        key, value = share_heads(key, query.shape[1]), share_heads(value, query.shape[1])
+        return BlockedAttention.apply(query, key, value, mask.visible, rule.scale)
+
+    for way in (attend, blocked):
+        for ours, theirs in zip(values_and_gradients(way, parts, mask), wanted, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("tokens", [1, 128, 129, 300, KEEP_UP_TO_TOKENS + 1])
+def test_blocked_equals_fused_across_blocks(tokens):
+    query, key, value = heads(rows=1, query_heads=2, kv_heads=2, tokens=tokens, width=4)
+    mask = mask_for(tokens, rows=1)
+    wanted = values_and_gradients(attend, (query, key, value), mask)
+    found = values_and_gradients(lambda q, k, v, m, r: BlockedAttention.apply(q, k, v, None, r.scale),
+                                 (query, key, value), mask)
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
+def test_bfloat16_on_cpu_is_as_near_to_the_truth_as_the_kernel_of_torch(monkeypatch):
+    parts = heads(tokens=200, kv_heads=4, width=16, dtype=torch.bfloat16)
+    mask = mask_for(200)
+    exact = values_and_gradients(attend, [p.detach().double().requires_grad_() for p in parts], mask)
+    ours = values_and_gradients(attend, parts, mask)
+    monkeypatch.setattr("tohum.attention.fused.suits", lambda *_: False)
+    theirs = values_and_gradients(attend, parts, mask)
+    for a, b, truth in zip(ours, theirs, exact, strict=True):
+        assert not torch.equal(a, b)  # the two ways were really taken
+        assert (a - truth).norm() < 3 * (b - truth).norm() + 1e-3 * truth.norm()
+
+
+def test_soft_cap_bounds_scores_and_keeps_small_ones():
+    query, key, value = (part.detach() for part in heads(kv_heads=4))
+    plain = attend_with_weights(query, key, value, mask_for(9), RULE)[1]
+    loose = attend_with_weights(query, key, value, mask_for(9), ScoreRule(scale=0.3, soft_cap=1e6))[1]
+    tight = attend_with_weights(query, key, value, mask_for(9), ScoreRule(scale=0.3, soft_cap=0.01))[1]
+    torch.testing.assert_close(loose, plain)
+    assert tight[0, 0, 8].std() < 0.01 * plain[0, 0, 8].std() + 1e-3  # nearly even weights
+
+
+def config_with(**changes):
+    attention = {"heads": 4, "kv_heads": 2, "head_width": 8, "rope_base": 10_000.0} | changes
+    layer = LayerSpec(attention=AttentionSpec(**attention), feed_forward=FeedForwardSpec(kind="swiglu", width=48))
+    return ModelConfig(vocab_size=50, width=32, context=16, layers=(layer, layer), norm=NormSpec(kind="rms", eps=1e-6))
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"kv_heads": 4}, {"kv_heads": 1}, {"window": 3}, {"qk_norm": True}, {"bias": True, "output_bias": True},
+    {"soft_cap": 5.0}, {"scale": 0.05}, {"rope_base": None}, {"head_width": 6},
+    {"qk_norm": True, "window": 4, "soft_cap": 2.0, "bias": True}], ids=str)
+@pytest.mark.parametrize("isolated", [False, True])
+def test_explicit_network_equals_the_fused_one_in_value_and_every_gradient(changes, isolated):
+    torch.manual_seed(0)
+    config = config_with(**changes)
+    fused, explicit = Network(config).double(), Network(config, explicit=True).double()
+    explicit.load_state_dict(fused.state_dict())
+    ids = torch.randint(50, (2, 9))
+    documents = DOCUMENTS if isolated else None
+    outputs = [network.logits(ids, documents=documents) for network in (fused, explicit)]
+    torch.testing.assert_close(*outputs, rtol=1e-10, atol=1e-10)
+    for network, logits in zip((fused, explicit), outputs, strict=True):
+        logits.square().sum().backward()
+    for (name, ours), theirs in zip(fused.named_parameters(), explicit.parameters(), strict=True):
+        assert ours.grad.abs().sum() > 0 or name.endswith("key.bias"), name  # softmax ignores a common shift
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-8, atol=1e-9, msg=name)
+
+
+def test_attention_dropout_changes_training_and_keeps_the_mean():
+    torch.manual_seed(0)
+    query, key, value = (part.detach().float() for part in heads(rows=1, kv_heads=4, tokens=4))
+    value = torch.ones_like(value)
+    for way in (attend, attend_explicitly):
+        mean = torch.stack([way(query, key, value, mask_for(4, rows=1), RULE, 0.5) for _ in range(600)]).mean(0)
+        assert (mean - 1).abs().mean() < 0.1
+        assert not torch.equal(way(query, key, value, mask_for(4, rows=1), RULE, 0.5), value)
