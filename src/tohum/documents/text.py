@@ -18,7 +18,7 @@ UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def open_binary(path: Path) -> BinaryIO:
-    """The bytes of a file, decompressed by its suffix. Raises DataError if the library for .zst is missing."""
+    """The bytes of a file, decompressed by its suffix. Raises DataError if a library for .zst is missing."""
     if path.suffix == ".gz":
         return gzip.open(path, "rb")  # type: ignore[return-value]
     if path.suffix == ".zst":

@@ -1,0 +1,28 @@
+"""One micro-batch: what goes into the network and what it is to predict."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tohum.data_sampling.windows import IGNORED
+
+__all__ = ["IGNORED", "Batch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Rows of token ids and their targets, one token further."""
+
+    inputs: Tensor  # (B, T) int64
+    targets: Tensor  # (B, T) int64; IGNORED where nothing is to be predicted
+    documents: Tensor | None = None  # (B, T) int32: document inside the row, -1 padding; None: one stream
+    positions: Tensor | None = None  # (B, T) int64: place inside the document; None: 0..T-1
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on another device."""
+        documents, positions = self.documents, self.positions
+        return Batch(inputs=self.inputs.to(device, non_blocking=True),
+                     targets=self.targets.to(device, non_blocking=True),
+                     documents=None if documents is None else documents.to(device, non_blocking=True),
+                     positions=None if positions is None else positions.to(device, non_blocking=True))

@@ -1,0 +1,214 @@
+"""Documents + tokenizer -> a data folder: shards, document boundaries, index.json and the tokenizer itself."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tohum.data_sampling.config import PrepareConfig
+from tohum.data_sampling.index import (
+    DTYPES,
+    FORMAT_VERSION,
+    INDEX_NAME,
+    TOKENIZER_FOLDER,
+    UINT32_FROM,
+    Index,
+    SourceEntry,
+    TokenizerEntry,
+    index_json,
+)
+from tohum.data_sampling.mixture import integer_shares
+from tohum.data_sampling.reuse import may_write, reusable
+from tohum.data_sampling.shards import DataFolder
+from tohum.data_sampling.split import Piece, Splitter, scan
+from tohum.data_sampling.writer import PartWriter
+from tohum.documents.document import PIECE_CHARACTERS, Source, cut
+from tohum.documents.source import open_sources
+from tohum.errors import ConfigError, DataError
+from tohum.files import refuse_existing, sha256_file, write_directory, write_json
+from tohum.tokenizing.tokenizer import Tokenizer
+
+BATCH_CHARACTERS = PIECE_CHARACTERS  # encoded at once, on all cores; bounds memory
+BATCH_PIECES = 4096
+
+Progress = Callable[[str, int, int], None]  # phase, done, total; in bytes or characters
+
+
+def prepare(specs: Sequence[str], tokenizer: Tokenizer, out: Path, settings: PrepareConfig, *,
+            progress: Progress = lambda phase, done, total: None) -> dict[str, Any]:
+    """Write `out`, or find it made already from the same input, tokenizer and settings.
+
+    Returns the object of `data prepare --json`. Raises DataError for input that cannot be read or is too small,
+    ConfigError for settings that do not fit it or for an `out` that holds something else.
+    """
+    started = time.perf_counter()
+    sources = open_sources(specs, split=settings.split, text_key=settings.text_key)
+    check_weights(settings, [source.name for source in sources])
+    wanted = {"sources": {source.name: source.sha256() for source in sources}, "tokenizer": tokenizer.sha256,
+              "format_version": FORMAT_VERSION, **settings.model_dump(mode="json", exclude={"force"})}
+    if reused := reusable(out, wanted, settings.force):
+        return describe(reused, sources, started) | {"reused": True}
+    may_write(out, settings.force)
+    work = Work(sources=sources, tokenizer=tokenizer, settings=settings, wanted=wanted, progress=progress)
+
+    def fill(draft: Path) -> None:
+        write_json(draft / INDEX_NAME, index_json(write_parts(draft, work)))
+        refuse_existing(out, force=True)  # only now, when the new one is complete
+
+    write_directory(out, fill)
+    return describe(DataFolder.open(out), sources, started) | {"reused": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What one preparation works on."""
+
+    sources: Sequence[Source]
+    tokenizer: Tokenizer
+    settings: PrepareConfig
+    wanted: dict[str, Any]  # the key under which the result is reused
+    progress: Progress
+
+
+def check_weights(settings: PrepareConfig, names: list[str]) -> None:
+    """--weights names every source, and nothing else. Raises ConfigError."""
+    if settings.weights is None or set(settings.weights) == set(names):
+        return
+    unknown, lacking = sorted(set(settings.weights) - set(names)), sorted(set(names) - set(settings.weights))
+    what = f"unknown source '{unknown[0]}'" if unknown else f"no weight for source '{lacking[0]}'"
+    raise ConfigError(f"weights: {what}; the sources are {', '.join(names)}\n"
+                      f"write it like {','.join(f'{name}=1' for name in names[:3])}")
+
+
+def write_parts(draft: Path, work: Work) -> Index:
+    """Two passes over the text: count and decide the split, then encode and write."""
+    total = sum(source.bytes for source in work.sources)
+    reading = Counter("reading", total, work.progress)
+    scans = [scan(source.documents(), reading.add) for source in work.sources]
+    splitter = Splitter(scans, work.settings.val_fraction)
+    encoding = Counter("encoding", sum(found.characters for found in scans), work.progress)
+    numbers = itertools.count()
+    dtype = "uint32" if work.tokenizer.vocab_size >= UINT32_FROM else "uint16"
+    entries = []
+    for number, source in enumerate(work.sources):
+        parts = {side: PartWriter(draft, f"documents_{number:05d}_{side}.bin", dtype=DTYPES[dtype],
+                                  shard_tokens=work.settings.shard_tokens, numbers=numbers)
+                 for side in ("train", "val")}
+        encode_source(splitter.pieces(number, source.documents()), work.tokenizer, parts, encoding.add)
+        entries.append(SourceEntry(
+            name=source.name, sha256=work.wanted["sources"][source.name], share=1,
+            documents=scans[number].documents, copies_left_out=splitter.dropped[number],
+            split_by="characters" if splitter.by_characters(number) else "documents",
+            train=parts["train"].close(), val=parts["val"].close()))
+        check_size(source.name, entries[-1], work.settings)
+    return make_index(draft, entries, dtype, work)
+
+
+def encode_source(pieces: Iterator[Piece], tokenizer: Tokenizer, parts: dict[str, PartWriter],
+                  report: Callable[[int], None]) -> None:
+    """Encode in batches and append each document to its side, with the marks that the tokenizer wants."""
+    before, after = document_marks(tokenizer)
+    for batch in batches(pieces):
+        encoded = tokenizer.encode_batch([piece.text for piece in batch])
+        for piece, ids in zip(batch, encoded, strict=True):
+            whole = np.asarray((before if piece.starts else []) + ids + (after if piece.ends else []), np.int64)
+            if len(whole) and whole.max() >= tokenizer.vocab_size:
+                raise DataError(f"the tokenizer gave id {whole.max()}, but has {tokenizer.vocab_size} entries")
+            part = parts[piece.side]
+            # The text after the cut opens its side's first document, though not its own.
+            part.add(whole, starts=piece.starts or not part.documents,
+                     text_bytes=len(piece.text.encode("utf-8")))
+        report(sum(len(piece.text) for piece in batch))
+
+
+def document_marks(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    """Ids before and after every document: what `document_ids` puts around a text."""
+    marks = tokenizer.document_ids("")
+    if tokenizer.eos_id is None or not marks:
+        return marks, []
+    return marks[:-1], marks[-1:]
+
+
+def batches(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
+    """Group pieces up to about a million characters; a longer one is cut into several."""
+    batch: list[Piece] = []
+    size = 0
+    for whole in pieces:
+        for piece in shortened(whole):
+            batch.append(piece)
+            size += len(piece.text)
+            if size >= BATCH_CHARACTERS or len(batch) >= BATCH_PIECES:
+                yield batch
+                batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def shortened(piece: Piece) -> Iterator[Piece]:
+    """The piece in stretches that bound the memory of encoding."""
+    text, starts = piece.text, piece.starts
+    while len(text) > 2 * BATCH_CHARACTERS:
+        head, text = cut(text, BATCH_CHARACTERS)
+        yield Piece(head, piece.side, starts, ends=False)
+        starts = False
+    yield Piece(text, piece.side, starts, piece.ends)
+
+
+def check_size(name: str, entry: SourceEntry, settings: PrepareConfig) -> None:
+    """Both sides hold something to predict. Raises DataError."""
+    if entry.train.tokens < 2:
+        raise DataError(f"source '{name}': {entry.train.tokens} training tokens; at least 2 are needed\n"
+                        "add text, or lower --val-fraction")
+    lacking = settings.val_fraction > 0 and entry.split_by == "characters" and entry.val.tokens < 2
+    if lacking:
+        raise DataError(f"source '{name}': {entry.val.tokens} validation tokens of "
+                        f"{entry.train.text_bytes + entry.val.text_bytes} bytes; at least 2 are needed\n"
+                        "add text, raise --val-fraction, or give --val-fraction 0 to train without validation")
+
+
+def make_index(draft: Path, entries: list[SourceEntry], dtype: str, work: Work) -> Index:
+    """Store the tokenizer, settle the shares, take the fingerprint."""
+    work.tokenizer.save(draft / TOKENIZER_FOLDER)
+    files = {path.name: sha256_file(path) for path in sorted((draft / TOKENIZER_FOLDER).iterdir())}
+    weights = work.settings.weights or {entry.name: entry.train.tokens for entry in entries}
+    shares = integer_shares([weights[entry.name] ** work.settings.alpha for entry in entries])
+    entries = [entry.model_copy(update={"share": share}) for entry, share in zip(entries, shares, strict=True)]
+    index = Index(fingerprint="", dtype=dtype, period=sum(shares), sources=entries, settings=work.wanted,
+                  tokenizer=TokenizerEntry(kind=work.tokenizer.kind, vocab_size=work.tokenizer.vocab_size,
+                                           sha256=work.tokenizer.sha256, files=files))
+    return index.model_copy(update={"fingerprint": index.computed_fingerprint()})
+
+
+def describe(data: DataFolder, sources: Sequence[Source], started: float) -> dict[str, Any]:
+    """The result as plain values."""
+    tokens, text_bytes = data.train_tokens + data.val_tokens, data.train_bytes + data.val_bytes
+    return {
+        "documents": sum(entry.documents for entry in data.sources),
+        "train_tokens": data.train_tokens, "val_tokens": data.val_tokens,
+        "train_bytes": data.train_bytes, "val_bytes": data.val_bytes,
+        "bytes_per_token": round(text_bytes / tokens, 4),
+        "fingerprint": data.fingerprint,
+        "sources": [{"name": entry.name, "sha256": entry.sha256, "share": entry.share / data.index.period,
+                     "documents": entry.documents, "copies_left_out": entry.copies_left_out,
+                     "split_by": entry.split_by, "train_tokens": entry.train.tokens,
+                     "val_tokens": entry.val.tokens, "train_bytes": entry.train.text_bytes,
+                     "val_bytes": entry.val.text_bytes, "skipped": [str(path) for path in source.skipped]}
+                    for entry, source in zip(data.sources, sources, strict=True)],
+        "out": str(data.path), "seconds": round(time.perf_counter() - started, 3),
+    }
+
+
+class Counter:
+    """Adds up what is done and passes it on."""
+
+    def __init__(self, phase: str, total: int, progress: Progress):
+        self._phase, self._total, self._progress, self._done = phase, total, progress, 0
+
+    def add(self, amount: int) -> None:
+        """`amount` more is done."""
+        self._done += amount
+        self._progress(self._phase, self._done, max(self._total, self._done))

@@ -1,0 +1,72 @@
+"""Token ids of one source and split -> shard files and document boundaries, hashed while they are written."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tohum.data_sampling.index import Part, Shard
+
+
+class HashedFile:
+    """A file that knows the SHA-256 of what went into it."""
+
+    def __init__(self, path: Path):
+        self.name = path.name
+        self._file: BinaryIO = open(path, "wb")  # noqa: SIM115 (closed by close)
+        self._digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._digest.update(data)
+
+    def close(self) -> str:
+        """Hex digest of the whole file."""
+        self._file.close()
+        return self._digest.hexdigest()
+
+
+class PartWriter:
+    """Grows one side of one source; the shards of all parts share one numbering."""
+
+    def __init__(self, folder: Path, boundaries: str, *, dtype: str, shard_tokens: int,
+                 numbers: Iterator[int]):
+        self._folder, self._dtype, self._shard_tokens, self._numbers = folder, dtype, shard_tokens, numbers
+        self._boundaries = HashedFile(folder / boundaries)
+        self._shard: HashedFile | None = None
+        self._in_shard = 0
+        self._shards: list[Shard] = []
+        self.tokens = self.documents = self.text_bytes = 0
+
+    def add(self, ids: NDArray[np.integer], *, starts: bool, text_bytes: int) -> None:
+        """Append ids; `starts`: a document begins with them."""
+        if starts:
+            self._boundaries.write(np.asarray(self.tokens, "<i8").tobytes())
+            self.documents += 1
+        self.tokens += len(ids)
+        self.text_bytes += text_bytes
+        while len(ids):
+            if self._shard is None:
+                self._shard = HashedFile(self._folder / f"shard_{next(self._numbers):05d}.bin")
+            room = self._shard_tokens - self._in_shard
+            self._shard.write(ids[:room].astype(self._dtype).tobytes())
+            self._in_shard += min(room, len(ids))
+            ids = ids[room:]
+            if self._in_shard == self._shard_tokens:
+                self._finish_shard()
+
+    def _finish_shard(self) -> None:
+        if self._shard is not None:
+            sha256 = self._shard.close()
+            self._shards.append(Shard(file=self._shard.name, tokens=self._in_shard, sha256=sha256))
+        self._shard, self._in_shard = None, 0
+
+    def close(self) -> Part:
+        """Finish all files."""
+        self._finish_shard()
+        return Part(tokens=self.tokens, documents=self.documents, text_bytes=self.text_bytes,
+                    shards=self._shards, boundaries=self._boundaries.name,
+                    boundaries_sha256=self._boundaries.close())
