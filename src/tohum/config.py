@@ -31,12 +31,16 @@ Recipe = TypeVar("Recipe", bound=Config)
 
 
 def resolve(kind: type[Recipe], *, file: Path | None = None, flags: Mapping[str, Any] | None = None,
-            assignments: Sequence[str] = ()) -> Recipe:
+            assignments: Sequence[str] = (), alternatives: Sequence[Sequence[str]] = ()) -> Recipe:
     """Build a recipe: defaults, then the TOML file, then flags ("training.steps": 5), then --set texts.
 
-    Flags whose value is None were not given and change nothing. Raises ConfigError naming every problem.
+    Flags whose value is None were not given and change nothing. `alternatives` are groups of dotted keys that
+    exclude each other: one given as a flag takes the place of the file's. Raises ConfigError naming every problem.
     """
     values: dict[str, Any] = read_toml(file) if file else {}
+    for group in alternatives:
+        if any((flags or {}).get(key) is not None for key in group):
+            drop(values, group)
     for key, value in (flags or {}).items():
         if value is not None:
             assign(values, key, value)
@@ -91,6 +95,14 @@ def assign(values: dict[str, Any], dotted: str, value: Any) -> None:
         if not isinstance(values, dict):
             raise ConfigError(f"'{dotted}': '{section}' is a value, not a section")
     values[key] = value
+
+
+def drop(values: dict[str, Any], dotted: Sequence[str]) -> None:
+    """Remove "section.key" entries where they are."""
+    for key in dotted:
+        section, _, name = key.rpartition(".")
+        if isinstance(values.get(section), dict):
+            values[section].pop(name, None)
 
 
 def toml_value(text: str) -> Any:

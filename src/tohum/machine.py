@@ -1,0 +1,94 @@
+"""What this machine offers and how the process uses it: number formats, allocator, threads, peak memory."""
+
+import ctypes
+import os
+import resource
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import torch
+
+MEBIBYTE = 2**20
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # numbers of mallopt(3) parameters
+
+
+def tune_allocator() -> bool:
+    """Tell glibc to keep freed buffers instead of giving them back and faulting them in again each step.
+
+    Worth a fifth to a half of the training speed on a CPU (docs/06-pretraining.md). False where there is no glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 64 * MEBIBYTE))
+    return [mallopt(name, value) for name, value in settings] == [1, 1, 1]
+
+
+def has_bf16_arithmetic() -> bool:
+    """True where a CPU multiplies bf16 in hardware (AVX512-BF16 or AMX); from its flags alone."""
+    flags = Path("/proc/cpuinfo")
+    if not flags.is_file():
+        return False
+    for line in flags.read_text().splitlines():
+        if line.startswith("flags"):
+            return bool({"avx512_bf16", "amx_bf16"} & set(line.split()))
+    return False
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def process_seconds() -> float:
+    """Seconds since this process started: a budget counts from there, imports included."""
+    return time.time() - psutil.Process().create_time()
+
+
+def resident_bytes() -> int:
+    """Memory of this process now."""
+    return psutil.Process().memory_info().rss
+
+
+def peak_memory_bytes(device: torch.device | None = None) -> int:
+    """Highest memory of this process so far; on a GPU the highest memory reserved there."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` takes CUDA, then Apple's MPS, then the CPU."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+class Watchdog:
+    """Samples resident memory in the background, for peaks of a part of a run (ru_maxrss knows only the whole)."""
+
+    def __init__(self, every_seconds: float = 0.02):
+        self.peak_bytes = resident_bytes()
+        self._every, self._stop = every_seconds, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "Watchdog":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._every):
+            self.peak_bytes = max(self.peak_bytes, resident_bytes())

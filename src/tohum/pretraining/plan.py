@@ -1,0 +1,179 @@
+"""The plan of a run: recipe + data + this machine -> size, batch, steps, memory, time, predicted bits per byte.
+
+With --budget the machine is measured first and the depth, the steps and everything that follows are chosen for it.
+With --steps or --tokens the recipe follows from sizes and CPU flags alone; measuring then only predicts.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from tohum.data_sampling.shards import DataFolder
+from tohum.errors import ConfigError
+from tohum.machine import process_seconds
+from tohum.model.config import ModelConfig
+from tohum.model.counting import flops_per_token, parameters
+from tohum.pretraining.config import PretrainRecipe
+from tohum.pretraining.corpus import statistics
+from tohum.pretraining.memory import Memory, forecast_memory
+from tohum.pretraining.predict import Prediction, Size, predict
+from tohum.pretraining.probe import Measured, probe
+from tohum.pretraining.resolve import resolve
+from tohum.training.ranks import Ranks
+
+PROBE_SHARE, PROBE_MIN_SECONDS, PROBE_MAX_SECONDS = 0.02, 0.3, 4.0  # of the budget, per trial
+RESERVE_SHARE = 0.015  # of the budget: what a plan leaves free for a machine that slows down
+CLOSING_SECONDS = 2.5  # result, report, last save
+CHECKPOINT_SECONDS, SAMPLE_SECONDS = 0.15, 0.6  # of a model of a few million parameters
+WORTH_MEASURING_FLOPS = 2e13  # a --steps run below it ends before a trial would
+TOKENS_PER_PARAMETER = 8.0  # in the matrices; below about 10 minutes a smaller ratio is better than Chinchilla's 20
+MAX_EPOCHS_WEIGHT = 0.5  # how strongly repeated text pulls towards a smaller model
+MAX_DEPTH = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What will be done, and what is expected of it."""
+
+    recipe: PretrainRecipe
+    config: ModelConfig
+    parameters: int
+    seconds: float | None  # of the whole run, from the start of the process; None: not measured
+    closing_seconds: float
+    budget_seconds: float | None
+    memory: Memory
+    prediction: Prediction | None
+    measured: Measured | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """The `--json` object of `tohum plan`, also stored in the run."""
+        made = self.prediction
+        return {
+            "model": self.recipe.model.model_dump(exclude_none=True) | {"parameters": self.parameters},
+            "config": self.config.model_dump(mode="json"), "steps": self.recipe.training.steps,
+            "batch_tokens": self.recipe.training.batch_tokens, "micro_batch": self.recipe.training.micro_batch,
+            "seconds": self.seconds, "closing_seconds": self.closing_seconds,
+            "budget_seconds": self.budget_seconds, "peak_memory_bytes": self.memory.peak_bytes,
+            "memory": asdict(self.memory), "predicted_bits_per_byte": made.bits_per_byte if made else None,
+            "low": made.low if made else None, "high": made.high if made else None,
+            "features": list(made.features) if made else None,
+            "measured": asdict(self.measured) if self.measured else None, "notes": list(self.notes)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any], recipe: PretrainRecipe) -> Self:
+        """A stored plan with the run's resolved recipe."""
+        made = None
+        if values["predicted_bits_per_byte"] is not None:
+            made = Prediction(bits_per_byte=values["predicted_bits_per_byte"], low=values["low"],
+                              high=values["high"], features=tuple(values["features"]))
+        return cls(recipe=recipe, config=ModelConfig.model_validate(values["config"]),
+                   parameters=values["model"]["parameters"], seconds=values["seconds"],
+                   closing_seconds=values["closing_seconds"], budget_seconds=values["budget_seconds"],
+                   memory=Memory(**values["memory"]), prediction=made, notes=tuple(values["notes"]),
+                   measured=Measured(**values["measured"]) if values["measured"] else None)
+
+
+def make_plan(recipe: PretrainRecipe, data: DataFolder, ranks: Ranks, *, measure: bool = True) -> Plan:
+    """Fill the recipe for this data and machine. Raises ConfigError for a budget that nothing fits."""
+    t = recipe.training
+    if t.budget is not None:
+        return plan_for_budget(recipe, data, t.budget)
+    resolved, config = resolve(recipe, data, ranks.world_size)
+    arithmetic = flops_per_token(config, resolved.data.max_length) * resolved.training.steps
+    measured = None
+    if measure and ranks.world_size == 1 and arithmetic * resolved.training.batch_tokens > WORTH_MEASURING_FLOPS:
+        measured = probe(resolved, config, data, PROBE_MAX_SECONDS)
+    return assemble(resolved, config, data, measured, budget_seconds=None)
+
+
+def plan_for_budget(recipe: PretrainRecipe, data: DataFolder, budget_seconds: float) -> Plan:
+    """Measure, choose the depth, measure that, and turn the budget into a number of steps."""
+    trial_seconds = min(PROBE_MAX_SECONDS, max(PROBE_MIN_SECONDS, PROBE_SHARE * budget_seconds))
+    statistics(data)  # computed once per data folder, before the time that is left is counted
+    fixed = recipe.model.preset is not None or recipe.model.width is not None or recipe.model.depth is not None
+    depth = recipe.model.depth or choose_depth(data, 0.8 * budget_seconds * nominal_flops_per_second(recipe, data))
+    for _ in range(3):
+        resolved, config = resolve(with_steps(recipe, None if fixed else depth, 1_000_000), data)
+        measured = probe(resolved, config, data, trial_seconds)
+        flops = flops_per_token(config, resolved.data.max_length) * resolved.training.batch_tokens
+        rate = flops / measured.step_seconds
+        left = (budget_seconds - process_seconds()) * (1 - RESERVE_SHARE)
+        chosen = depth if fixed else choose_depth(data, left * rate)
+        if chosen == depth:
+            break
+        depth = chosen
+    closing = closing_seconds(resolved, data, measured)
+    steps = steps_within(resolved, left - closing, measured)
+    if steps < 1:
+        raise ConfigError(f"--budget: {budget_seconds:.0f} s are over before the first step "
+                          f"({process_seconds():.0f} s of start, {closing:.0f} s of closing work); give more time")
+    resolved, config = resolve(with_steps(recipe, None if fixed else depth, steps), data)
+    return assemble(resolved, config, data, measured, budget_seconds=budget_seconds)
+
+
+def with_steps(recipe: PretrainRecipe, depth: int | None, steps: int) -> PretrainRecipe:
+    """The recipe as a --steps recipe; `depth` None keeps its model."""
+    model = recipe.model if depth is None else recipe.model.replace(depth=depth)
+    training = recipe.training.model_dump() | {"budget": None, "tokens": None, "steps": steps}
+    return recipe.replace(model=model.model_dump(), training=training)
+
+
+def nominal_flops_per_second(recipe: PretrainRecipe, data: DataFolder) -> float:
+    """A first guess for the first trial; the trial corrects it."""
+    resolved, _ = resolve(with_steps(recipe, recipe.model.depth, 1), data)
+    t = resolved.training
+    return {"cpu": 1e11 if t.dtype == "bf16" else 5e10}.get(t.device, 1e14) * (t.threads if t.device == "cpu" else 1)
+
+
+def choose_depth(data: DataFolder, flops: float) -> int:
+    """The largest depth that still sees TOKENS_PER_PARAMETER tokens per parameter of its matrices.
+
+    Text that is seen often is worth less, so the wanted ratio grows with the number of epochs
+    (arXiv:2305.16264 finds repeats beyond 4 epochs to fade; a smaller model then learns less by heart).
+    """
+    best = 1
+    for depth in range(1, MAX_DEPTH + 1):
+        _, config = resolve(with_steps(PretrainRecipe(), depth, 1), data)
+        tokens = flops / flops_per_token(config, config.context)
+        matrices = parameters(config) - config.vocab_size * config.width
+        epochs = tokens / max(1, data.train_tokens)
+        if tokens >= TOKENS_PER_PARAMETER * matrices * (1 + MAX_EPOCHS_WEIGHT * max(0.0, epochs - 1) ** 0.5):
+            best = depth
+    return best
+
+
+def closing_seconds(resolved: PretrainRecipe, data: DataFolder, measured: Measured) -> float:
+    """Work after the last step: the whole validation text, samples, the last checkpoint, the report."""
+    rows = data.val_tokens / resolved.data.max_length
+    return CLOSING_SECONDS + SAMPLE_SECONDS + CHECKPOINT_SECONDS + rows * measured.row_evaluation_seconds
+
+
+def steps_within(resolved: PretrainRecipe, seconds: float, measured: Measured) -> int:
+    """Steps whose training, validations, samples and checkpoints on the way take `seconds`."""
+    # The intervals follow from the steps (resolve.py), so their number is known: about 9 validations and 4 samples.
+    fixed = 9 * CHECKPOINT_SECONDS + 4 * SAMPLE_SECONDS
+    rows_per_step = resolved.training.batch_tokens / resolved.data.max_length
+    validations = 9 * 0.02 * 3 * rows_per_step * measured.row_evaluation_seconds  # per step
+    return int((seconds - fixed) / (measured.step_seconds + validations))
+
+
+def assemble(resolved: PretrainRecipe, config: ModelConfig, data: DataFolder, measured: Measured | None,
+             budget_seconds: float | None) -> Plan:
+    """Add what is expected: memory, time, bits per byte."""
+    t = resolved.training
+    text = statistics(data) if measured else None
+    tokens = t.steps * t.batch_tokens
+    bytes_per_token = data.train_bytes / max(1, data.train_tokens)
+    size = Size(parameters=parameters(config), tokens=tokens, bytes_seen=tokens * bytes_per_token,
+                bytes_unique=data.train_bytes)
+    closing = closing_seconds(resolved, data, measured) if measured else CLOSING_SECONDS
+    seconds = None
+    if measured:
+        one = steps_within(resolved, 1e6, measured)
+        seconds = round(process_seconds() + t.steps * 1e6 / one + closing, 1)
+    return Plan(recipe=resolved, config=config, parameters=size.parameters, seconds=seconds,
+                closing_seconds=round(closing, 2), budget_seconds=budget_seconds,
+                memory=forecast_memory(config, resolved, measured), measured=measured,
+                prediction=predict(text, size) if text else None)
+
+

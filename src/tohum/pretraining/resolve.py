@@ -1,0 +1,113 @@
+"""Recipe with gaps + data -> recipe without gaps. Follows from sizes and CPU flags alone: same command, same bits.
+
+The values are those that trained best here in minutes-long runs (docs/06-pretraining.md, "Where the defaults come
+from"); every one can be set by hand.
+"""
+
+import math
+
+from tohum.data_sampling.shards import DataFolder
+from tohum.errors import ConfigError, DataError
+from tohum.machine import cores, has_bf16_arithmetic, pick_device
+from tohum.model.config import ModelConfig
+from tohum.model.counting import flops_per_token
+from tohum.model.presets import DEFAULT_DEPTH
+from tohum.model.recipe import resolve_model
+from tohum.pretraining.config import OptimizerSection, PretrainRecipe, TrainingSection
+
+DEFAULT_MAX_LENGTH = 256  # tokens; longer windows cost attention time that minutes-long runs do not have
+DEFAULT_BATCH_TOKENS = 4096
+MICRO_BATCH_TOKENS = 4096  # on a CPU more rows per pass are not faster, only larger
+GPU_BATCH_TOKENS, GPU_MICRO_BATCH_TOKENS = 2**16, 2**15
+DEFAULT_EPOCHS = 4  # without --steps, --tokens or --budget: repeats up to here are nearly as good as fresh text
+EVALUATIONS, SAMPLES, REPORTS = 10, 5, 400  # on the way, over a whole run
+EVALUATION_SHARE = 0.02  # of the training arithmetic that one validation on the way may cost
+COMPILE_PAYS_FLOPS = 6e14  # about an hour here: compiling takes half a minute and saves a tenth
+REFERENCE_WIDTH = 256  # of the rates below
+
+
+def resolve(recipe: PretrainRecipe, data: DataFolder, world_size: int = 1) -> tuple[PretrainRecipe, ModelConfig]:
+    """Fill every gap. Raises ConfigError or DataError for what cannot be had."""
+    model = recipe.model
+    if model.preset is None and model.depth is None and model.width is None:
+        model = model.replace(depth=DEFAULT_DEPTH)
+    max_length = recipe.data.max_length or min(DEFAULT_MAX_LENGTH, longest_window(data))
+    if data.train_tokens < 2:
+        raise DataError(f"{data.path}: {data.train_tokens} training tokens; a next-token window needs at least 2\n"
+                        "add text, or prepare with a smaller --val-fraction")
+    config = resolve_model(model, data.tokenizer.vocab_size, max_length)
+    section = recipe.data.replace(max_length=max_length, stride=recipe.data.stride or max_length)
+    training = fill_training(recipe.training, data, config, max_length, world_size)
+    optimizer = fill_optimizer(recipe.optimizer, config)
+    resolved = recipe.replace(model=model.model_dump(), data=section.model_dump(), training=training.model_dump(),
+                              optimizer=optimizer.model_dump())
+    return resolved, config
+
+
+def longest_window(data: DataFolder) -> int:
+    """A window no longer than the text, rounded to a multiple of 8."""
+    return max(8, min(DEFAULT_MAX_LENGTH, (data.train_tokens - 1) // 8 * 8))
+
+
+def fill_training(t: TrainingSection, data: DataFolder, config: ModelConfig, max_length: int,
+                  world_size: int) -> TrainingSection:
+    """Device, number format, batch, steps and intervals."""
+    device = pick_device(t.device)
+    dtype = t.dtype
+    if dtype == "auto":
+        dtype = "bf16" if device.type == "cuda" or (device.type == "cpu" and has_bf16_arithmetic()) else "fp32"
+    gpu = device.type == "cuda"
+    wanted = t.batch_tokens or (GPU_BATCH_TOKENS if gpu else min(DEFAULT_BATCH_TOKENS, fair_batch(data, max_length)))
+    rows = max(world_size, round(wanted / max_length))
+    if rows % world_size:
+        raise ConfigError(f"training.batch_tokens gives {rows} windows of {max_length} tokens per step, which "
+                          f"{world_size} processes cannot share equally; use a multiple of {world_size * max_length}")
+    steps = t.steps or math.ceil((t.tokens or DEFAULT_EPOCHS * data.train_tokens) / (rows * max_length))
+    micro = t.micro_batch or max(1, (GPU_MICRO_BATCH_TOKENS if gpu else MICRO_BATCH_TOKENS) // max_length)
+    return t.replace(
+        steps=steps, tokens=None, budget=None, device=device.type, dtype=dtype, batch_tokens=rows * max_length,
+        micro_batch=min(micro, rows // world_size), threads=t.threads or cores(),
+        compile=bool(compile_pays(config, steps * rows * max_length, max_length, device.type)
+                     if t.compile is None else t.compile),
+        eval_every=default(t.eval_every, max(1, math.ceil(steps / EVALUATIONS))),
+        eval_rows=t.eval_rows or max(1, round(EVALUATION_SHARE * 3 * steps * rows)),
+        save_every=default(t.save_every, max(1, math.ceil(steps / EVALUATIONS))),
+        sample_every=default(t.sample_every, max(1, math.ceil(steps / SAMPLES))),
+        report_every=t.report_every or max(1, steps // REPORTS))
+
+
+def default(value: int | None, otherwise: int) -> int:
+    """`value`, which may be 0 (never), unless it was not given."""
+    return otherwise if value is None else value
+
+
+def fair_batch(data: DataFolder, max_length: int) -> int:
+    """At least some 50 steps per pass over a small text."""
+    return max(max_length, data.train_tokens // 50)
+
+
+def compile_pays(config: ModelConfig, tokens: int, max_length: int, device: str) -> bool:
+    """Compilation pays when the run is long enough, by its arithmetic alone."""
+    return device == "cuda" or flops_per_token(config, max_length) * tokens > COMPILE_PAYS_FLOPS
+
+
+def fill_optimizer(o: OptimizerSection, config: ModelConfig) -> OptimizerSection:
+    """Peak rates by width: AdamW's fall with the width (Adam's step does not shrink by itself), Muon's do not."""
+    narrow = (REFERENCE_WIDTH / config.width) ** 0.5
+    if o.kind == "muon":
+        values = {"lr": 0.02, "embedding_lr": 0.004 * narrow, "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.95,
+                  "momentum": 0.95}
+    else:
+        values = {"lr": 0.002 * narrow, "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.99}
+    given = {key: value for key, value in o.model_dump().items() if value is not None}
+    return o.replace(**(values | given))
+
+
+def plain_recipe(resolved: PretrainRecipe) -> dict[str, object]:
+    """The values that decide the weights, for the identity of a run; a longer keep or deadline changes nothing."""
+    values = resolved.model_dump(mode="json")
+    for key in ("max_hours", "keep_last", "report_every", "prompts", "sample_every", "save_every"):
+        values["training"].pop(key)
+    return values
+
+

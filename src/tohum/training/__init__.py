@@ -1,0 +1,1 @@
+"""Training: batches and an objective -> weights, by the one loop, exactly resumable."""

@@ -1,0 +1,151 @@
+"""Checkpoints: weights as a model folder, beside them `training/` with the optimizer and the state of the run.
+
+    checkpoints/step-00001000/            a Hugging Face folder: opens anywhere, generates, fine-tunes
+    checkpoints/step-00001000/training/   state.json, optimizer.safetensors: what a resume needs beyond the weights
+    last, best                            links to two of them
+
+A checkpoint appears in one rename, after every file has reached the disk. No generator is stored: all randomness
+is a function of (seed, step), see tohum/seeding.py.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tohum.errors import CheckpointError, FailedError
+from tohum.files import nearest_folder, write_directory, write_json
+from tohum.loading.folder import load_weights, save_model
+from tohum.model.config import ModelConfig
+from tohum.tokenizing.tokenizer import Tokenizer
+from tohum.training.state import TrainState
+from tohum.training.step import Parts
+from tohum.units import human_bytes
+
+FORMAT = 1
+NAME = re.compile(r"step-(\d{8})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What must be equal for a resume to be the same run."""
+
+    config: ModelConfig
+    tokenizer: Tokenizer
+    settings: Mapping[str, Any]  # fingerprint of the data, hash of the recipe …
+
+
+def save(run: Path, state: TrainState, parts: Parts, identity: Identity) -> Path:
+    """Write checkpoints/step-N and point `last` at it; returns its folder. Replaces nothing."""
+    folder = run / "checkpoints" / f"step-{state.step:08d}"
+    if not folder.is_dir():
+        write_directory(folder, lambda draft: fill(draft, state, parts, identity))
+    link(run, "last", folder)
+    return folder
+
+
+def fill(draft: Path, state: TrainState, parts: Parts, identity: Identity) -> None:
+    """All files of one checkpoint."""
+    weights = {name: value.detach().cpu() for name, value in parts.network.state_dict().items()}
+    save_model(draft, identity.config, weights, identity.tokenizer)
+    (draft / "training").mkdir()
+    tensors = {name: value.detach().cpu().contiguous() for name, value in parts.optimizer.state().items()}
+    save_file(tensors, draft / "training" / "optimizer.safetensors")
+    write_json(draft / "training" / "state.json",
+               {"format": FORMAT, "identity": dict(identity.settings), "state": state.to_json()})
+
+
+def link(run: Path, name: str, folder: Path) -> None:
+    """Point run/name at a checkpoint, in one rename."""
+    draft = run / f".{name}.draft"
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(Path("checkpoints") / folder.name)
+    os.replace(draft, run / name)
+
+
+def steps(run: Path) -> list[int]:
+    """Steps of all complete checkpoints, in order."""
+    found = [NAME.fullmatch(p.name) for p in (run / "checkpoints").glob("step-*")]
+    return sorted(int(m[1]) for m in found if m)
+
+
+def resume(run: Path, parts: Parts, identity: Identity) -> TrainState | None:
+    """Load the newest checkpoint into `parts`; None when there is none. Raises CheckpointError."""
+    saved = steps(run)
+    if not saved:
+        return None
+    folder = run / "checkpoints" / f"step-{saved[-1]:08d}"
+    stored = read_state(folder)
+    for key, value in identity.settings.items():
+        if stored["identity"].get(key) != value:
+            raise CheckpointError(f"{run}: made with another {key}: {stored['identity'].get(key)}, now {value}\n"
+                                  "resume with the same settings, or choose another --out")
+    try:
+        parts.network.load_state_dict(load_weights(folder, identity.config))
+        parts.optimizer.restore(load_file(folder / "training" / "optimizer.safetensors"))
+    except (SafetensorError, OSError, KeyError) as error:
+        raise damaged(folder, "training/optimizer.safetensors", error) from None
+    link(run, "last", folder)
+    return TrainState.from_json(stored["state"])
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """training/state.json of a checkpoint, format checked."""
+    try:
+        stored = json.loads((folder / "training" / "state.json").read_text("utf-8"))
+        if stored["format"] != FORMAT:
+            raise CheckpointError(f"{folder}: checkpoint format {stored['format']}, this version reads {FORMAT}")
+        return stored
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged(folder, "training/state.json", error) from None
+
+
+def damaged(folder: Path, file: str, error: Exception) -> CheckpointError:
+    """The line for a checkpoint that cannot be read."""
+    return CheckpointError(f"{folder / file} cannot be read ({error})\n"
+                           f"remove {folder} to resume from the checkpoint before it")
+
+
+def prune(run: Path, keep: int, also: int) -> None:
+    """Remove all but the newest `keep` checkpoints and step `also` (the best)."""
+    for step in steps(run)[:-keep]:
+        if step != also:
+            folder = run / "checkpoints" / f"step-{step:08d}"
+            doomed = folder.with_name(f".{folder.name}.draft")  # a kill while removing leaves no half checkpoint
+            os.rename(folder, doomed)
+            shutil.rmtree(doomed)
+
+
+def sweep(run: Path) -> None:
+    """Remove drafts that a killed process left."""
+    for draft in [*run.glob(".*.draft"), *(run / "checkpoints").glob(".*.draft")]:
+        shutil.rmtree(draft) if draft.is_dir() and not draft.is_symlink() else draft.unlink()
+
+
+def preflight(run: Path, parts: Parts, identity: Identity, keep: int) -> int:
+    """Save once through the real path before any work, then remove it; returns the bytes of a checkpoint.
+
+    A folder that cannot be written or a disk that is too small shows now instead of at the end.
+    """
+    trial = run / "checkpoints" / ".preflight"
+    shutil.rmtree(trial, ignore_errors=True)
+    write_directory(trial, lambda draft: fill(draft, TrainState(), parts, identity))
+    shutil.rmtree(trial)
+    weights = sum(p.numel() * p.element_size() for p in parts.network.parameters())
+    state: list[Tensor] = [torch.empty(0), *parts.optimizer.state().values()]
+    size = weights + max(sum(t.numel() * t.element_size() for t in state), 2 * weights)
+    free = shutil.disk_usage(nearest_folder(run)).free
+    if free < size * (keep + 2):
+        raise FailedError(f"{run}: {human_bytes(free)} of disk are free, but this run needs about "
+                          f"{human_bytes(size * (keep + 2))} ({keep + 2} checkpoints of {human_bytes(size)})\n"
+                          "free some space, choose another --out, or lower training.keep_last")
+    return size

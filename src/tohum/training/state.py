@@ -1,0 +1,43 @@
+"""The state of a run as plain values: with the weights and the optimizer's tensors it is all that a resume needs."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from tohum.training.schedule import Shortening
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainState:
+    """Where a run stands after `step` updates. The data position is `step` itself (data_sampling/loader.py)."""
+
+    step: int = 0
+    tokens: int = 0  # supervised targets so far
+    seconds: float = 0.0  # of work so far, over all starts
+    loss: float | None = None  # of the last step
+    evaluated_step: int = 0
+    best_loss: float | None = None  # lowest validation loss
+    best_step: int = 0
+    evaluations_since_best: int = 0
+    sampled_step: int = 0
+    shortening: Shortening | None = None
+
+    def last_step(self, planned: int) -> int:
+        """Steps of the whole run, shortened or not."""
+        return self.shortening.steps if self.shortening else planned
+
+    def evaluated(self, loss: float) -> "TrainState":
+        """After a validation loss; keeps the best and counts evaluations without a gain."""
+        if self.best_loss is None or loss < self.best_loss:
+            return replace(self, evaluated_step=self.step, best_loss=loss, best_step=self.step,
+                           evaluations_since_best=0)
+        return replace(self, evaluated_step=self.step, evaluations_since_best=self.evaluations_since_best + 1)
+
+    def to_json(self) -> dict[str, Any]:
+        values = asdict(self)
+        values["shortening"] = self.shortening.model_dump() if self.shortening else None
+        return values
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "TrainState":
+        shortening = values.get("shortening")
+        return cls(**values | {"shortening": Shortening(**shortening) if shortening else None})

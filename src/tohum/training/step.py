@@ -1,0 +1,69 @@
+"""One update: micro-batches -> gradients -> clipped, checked, applied."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from tohum.data_sampling.batch import IGNORED, Batch
+from tohum.errors import NonFiniteError
+from tohum.training.optimizer import Optimizer
+from tohum.training.ranks import Ranks
+
+Objective = Callable[[Batch], Tensor]  # batch -> loss summed over its supervised targets
+
+
+class Batches(Protocol):
+    """Source of training batches: a pure function of the step."""
+
+    def step(self, step: int) -> Iterable[Batch]: ...
+
+    def epoch(self, step: int) -> float: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What the loop works on; stages differ only in these."""
+
+    network: nn.Module
+    optimizer: Optimizer
+    batches: Batches
+    objective: Objective
+    ranks: Ranks
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """Figures of one update; loss is the mean over all supervised targets of the step."""
+
+    loss: float
+    grad_norm: float
+    targets: int
+
+
+def optimizer_step(parts: Parts, step: int, *, lr_multiplier: float, clip_norm: float | None) -> StepResult:
+    """Sum the loss over all micro-batches and ranks, divide by the number of supervised targets, update.
+
+    However the step is split, the loss is the same. Raises NonFiniteError before the weights move.
+    """
+    micro_batches = list(parts.batches.step(step))
+    counted = torch.tensor(sum(int((b.targets != IGNORED).sum()) for b in micro_batches), dtype=torch.int64)
+    targets = int(parts.ranks.sum(counted))
+    loss = torch.zeros((), dtype=torch.float64)
+    for batch in micro_batches:
+        part = parts.objective(batch) / targets
+        part.backward()
+        loss += part.detach().cpu()
+    loss = parts.ranks.sum(loss)
+    trained = [p for p in parts.network.parameters() if p.grad is not None]
+    parts.ranks.sum_gradients(trained)
+    grad_norm = clip_grad_norm_(trained, clip_norm if clip_norm is not None else float("inf"))
+    if not torch.isfinite(loss) or not torch.isfinite(grad_norm):
+        raise NonFiniteError(f"step {step + 1}: loss {float(loss):.4g}, gradient norm {float(grad_norm):.4g}; "
+                             "the weights were left unchanged\n"
+                             "lower optimizer.lr, or set training.clip_norm=1, and resume from the last checkpoint")
+    parts.optimizer.step(lr_multiplier)
+    return StepResult(loss=float(loss), grad_norm=float(grad_norm), targets=targets)
