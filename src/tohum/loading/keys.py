@@ -96,7 +96,7 @@ class Keys:
         """Refuse everything that was neither taken nor is known to be harmless."""
         for key, allowed in NEUTRAL.items():
             self.neutral(key, *allowed)
-        for key in self.left.keys() - HARMLESS - set(harmless):
+        for key in sorted(self.left.keys() - HARMLESS - set(harmless)):
             raise refusal(self.where, key, self.left[key])
 
 

@@ -49,8 +49,8 @@ def open_file(path: Path) -> safe_open:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
         size = f"{path.stat().st_size:,} bytes" if path.is_file() else "missing"
-        raise CheckpointError(f"{path}: not a complete safetensors file ({size}): {str(error).strip()}\n"
-                              f"copy or download it again, or use an earlier checkpoint") from None
+        raise CheckpointError(f"{path}: not a complete safetensors file ({size}): {str(error).strip()}; "
+                              f"copy it again or use an earlier checkpoint") from None
 
 
 def weight_paths(folder: Path) -> list[Path]:

@@ -1,0 +1,80 @@
+"""Importing: a model of another format -> a model folder of ours; each kind of source is one reader."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from tohum.errors import CheckpointError, ConfigError
+from tohum.files import refuse_existing, write_directory
+from tohum.loading.folder import TOKENIZER, load_config, load_weights, save_model
+from tohum.loading.llama2c import read_llama2c
+from tohum.model.config import ModelConfig
+from tohum.tokenizing.tokenizer import Tokenizer
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+READ = "a Hugging Face folder (GPT-2, Llama, Qwen3) or a llama2.c .bin file"
+KEPT = ("generation_config.json", "chat_template.jinja")  # taken over as they are, with the tokenizer's files
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What was made of a source."""
+
+    family: str
+    config: ModelConfig
+    out: Path
+
+
+def import_model(source: str, out: Path, *, tokenizer: Path | None = None, force: bool = False) -> Imported:
+    """Read `source`, write the model folder `out`; weights keep their number format.
+
+    tokenizer: a file or folder with the tokenizer, where the source has none or another is meant.
+    Raises ConfigError for sources of unknown kind, CheckpointError for those that are damaged or ask for more than
+    the network does; `out` then stays as it was.
+    """
+    path = Path(source)
+    if not force:
+        refuse_existing(out, force=False)  # before the work; with --force only after it succeeded
+    config, weights = read_source(path)
+    words = Tokenizer.load(choose_tokenizer(path, tokenizer))
+    if words.vocab_size > config.vocab_size:
+        raise CheckpointError(f"{tokenizer or path}: a tokenizer of {words.vocab_size:,} entries, but the model's "
+                              f"table has {config.vocab_size:,} rows; give the model's own with --tokenizer")
+    kept = {name: (path / name).read_bytes() for name in KEPT if tokenizer is None and (path / name).is_file()}
+    families: list[str] = []
+
+    def fill(draft: Path) -> None:
+        families.append(save_model(draft, config, weights, words).model_type)
+        for name, content in kept.items():
+            (draft / name).write_bytes(content)
+
+    refuse_existing(out, force)
+    write_directory(out, fill)
+    return Imported(family=families[0], config=config, out=out)
+
+
+def read_source(path: Path) -> tuple[ModelConfig, Mapping[str, Tensor]]:
+    """Configuration and weights of a source. Raises ConfigError where no reader takes it."""
+    if path.is_dir():
+        return load_config(path), load_weights(path)
+    if not path.exists():
+        hub = " (models are not fetched from the Hub: download the folder first)" if HUB_ID.fullmatch(str(path)) else ""
+        raise ConfigError(f"{path}: no such file or folder{hub}; expected {READ}")
+    if path.suffix == ".gguf":
+        raise ConfigError(f"{path}: GGUF files are not imported; expected {READ}")
+    if path.suffix != ".bin":
+        raise ConfigError(f"{path}: not a kind of file that is imported; expected {READ}")
+    return read_llama2c(path)
+
+
+def choose_tokenizer(source: Path, tokenizer: Path | None) -> Path:
+    """Where the tokenizer is read from: --tokenizer, else the source folder. Raises ConfigError."""
+    if tokenizer is not None:
+        return tokenizer
+    if source.is_dir() and (source / TOKENIZER).is_file():
+        return source
+    missing = "a llama2.c file has no tokenizer inside" if source.is_file() else f"has no {TOKENIZER}"
+    raise ConfigError(f"{source}: {missing}; give the tokenizer with --tokenizer FILE")
