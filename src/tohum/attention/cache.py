@@ -147,7 +147,10 @@ class KeyValueCache:
         turn.slots[window], turn.masks[window] = slots, Mask(visible=visible[:, None])
 
     def store(self, layer: int, turn: Turn, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Write this pass's key and value (B, T, G, E); return all that its queries may read (B, S, G, E)."""
+        """Write this pass's key and value (B, T, G, E); return all that its queries may read (B, S, G, E).
+
+        The storage may have another dtype than the pass; what is returned has the dtype of the pass.
+        """
         window = self.sizes[layer].window
         keys, values = self.keys[layer], self.values[layer]
         ring = self.is_ring(window)
@@ -162,10 +165,9 @@ class KeyValueCache:
         else:
             keys[:, turn.start:turn.used] = key
             values[:, turn.start:turn.used] = value
-        if joined is not None:
-            return joined
         readable = keys.shape[1] - 1 if ring else turn.used
-        return keys[:, :readable], values[:, :readable]
+        keys, values = joined or (keys[:, :readable], values[:, :readable])
+        return keys.to(key.dtype), values.to(value.dtype)
 
 
 def spare(slots: Tensor, padding: Tensor | None, spare_slot: int) -> Tensor:
