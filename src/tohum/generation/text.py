@@ -1,0 +1,95 @@
+"""Text generation: prompts as text -> their continuations as text, streamed in whole characters."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from tohum.generation.choice import Choice
+from tohum.generation.decode import Decoder
+from tohum.generation.mode import evaluating
+from tohum.generation.stops import StopStrings
+from tohum.model.network import Network
+from tohum.tokenizing.tokenizer import Tokenizer
+
+ROWS_AT_ONCE = 32  # texts in one batch; more are done in turn, with the same result
+
+OnText = Callable[[int, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """One continuation, without its prompt."""
+
+    text: str  # up to a stop string
+    token_ids: list[int]  # without the end token; with the tokens that spelled a stop string
+    finish_reason: Literal["stop", "length"]  # an end token or stop string; max_tokens
+    prompt_tokens: int
+
+
+class Continuation:
+    """One row on its way from ids to text."""
+
+    def __init__(self, number: int, prompt: Sequence[int], tokenizer: Tokenizer, stops: Sequence[str],
+                 on_text: OnText | None):
+        self.number, self.prompt_tokens, self.on_text = number, len(prompt), on_text
+        self.end_id = tokenizer.eos_id
+        self.stream, self.stops = tokenizer.stream(), StopStrings(stops)
+        for token in prompt:  # so that the first new token is read in its place: " time", not "time"
+            self.stream.push(token)
+        self.text, self.token_ids, self.ended = "", [], False
+
+    def push(self, token: int) -> bool:
+        """Take the next token; True when the text ends with it."""
+        if token == self.end_id:
+            self.ended = True
+        else:
+            self.token_ids.append(token)
+            self.show(self.stops.push(self.stream.push(token)))
+        return self.ended or self.stops.found
+
+    def show(self, piece: str) -> None:
+        """Add what is certain to the text and hand it on."""
+        self.text += piece
+        if piece and self.on_text:
+            self.on_text(self.number, piece)
+
+    def finish(self) -> Generated:
+        """No more tokens: let go what was held back."""
+        self.show(self.stops.push(self.stream.flush()))
+        self.show(self.stops.flush())
+        return Generated(text=self.text, token_ids=self.token_ids, prompt_tokens=self.prompt_tokens,
+                         finish_reason="stop" if self.ended or self.stops.found else "length")
+
+
+def generate_text(network: Network, tokenizer: Tokenizer, prompts: Sequence[str], *, choice: Choice,
+                  max_tokens: int, stop: Sequence[str] = (), n: int = 1,
+                  on_text: OnText | None = None) -> list[Generated]:
+    """Continue every prompt `n` times -> n results per prompt, those of the first prompt first.
+
+    on_text(number of the result, piece) is called as text becomes certain: never a part of a character, never
+    a part of a stop string. Each result is what its prompt would give alone. Modes and torch's global
+    generators stay as they were. Raises ConfigError for prompts that the model cannot read.
+    """
+    jobs = [(tokenizer.prompt_ids(prompt), sample) for prompt in prompts for sample in range(n)]
+    results: list[Generated] = []
+    with evaluating(network):
+        for first in range(0, len(jobs), ROWS_AT_ONCE):
+            part = jobs[first : first + ROWS_AT_ONCE]
+            decoder = Decoder(network, [ids for ids, _ in part], samples=[sample for _, sample in part],
+                              choice=choice, max_tokens=max_tokens, vocab_size=tokenizer.vocab_size)
+            texts = [Continuation(first + row, ids, tokenizer, stop, on_text)
+                     for row, (ids, _) in enumerate(part)]
+            results += run(decoder, texts)
+    return results
+
+
+def run(decoder: Decoder, texts: Sequence[Continuation]) -> list[Generated]:
+    """Decode until every text has ended; each is finished as soon as it has."""
+    results: list[Generated | None] = [None] * len(texts)
+    while decoder.active:
+        for row, token in decoder.step():
+            if texts[row].push(token):
+                decoder.finish(row)
+            if not decoder.rows[row].left:
+                results[row] = texts[row].finish()
+    return [done or text.finish() for done, text in zip(results, texts, strict=True)]
