@@ -98,8 +98,9 @@ def signature(node: Definition) -> str:
 
 @functools.cache
 def docs() -> tuple[Document, ...]:
-    """The corpus `python-docs`; a docstring that occurred before is left out."""
-    found = [Document(text.strip("\n") + "\n", f"topic {name}") for name, text in topics()]
+    """The corpus `python-docs`; a text that occurred before is left out."""
+    by_text = {text.strip("\n") + "\n": name for name, text in reversed(topics())}  # "if" and "else" share one
+    found = [Document(text, f"topic {name}") for text, name in reversed(by_text.items())]
     seen: set[str] = set()
     modules: dict[str, list[str]] = {}
     for entry in entries():

@@ -20,7 +20,16 @@ def record_documents(path: Path, kind: str, text_key: str, *, place: str) -> Ite
     for number, row in rows:
         text = text_of(row, text_key, f"{path}:{number}")
         if text.strip():
-            yield Document(text.replace("\r\n", "\n"), f"{place}:{number}")
+            yield Document(clean(text), f"{place}:{number}")
+
+
+def clean(text: str) -> str:
+    """Unix line ends; half of a surrogate pair, which JSON can spell but no encoding can hold, becomes U+FFFD."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def text_of(row: Any, text_key: str, where: str) -> str:

@@ -140,10 +140,13 @@ class Stdin(Files):
         super().__init__([path], name, split, text_key)
 
     def documents(self) -> Iterator[Document]:
-        """The documents, their places counted in "stdin"."""
-        for document in super().documents():
-            place = document.place.replace(str(self._paths[0]), "stdin")
-            yield Document(document.text, place, document.continues)
+        """The documents; places and errors name "stdin", not the temporary file."""
+        hidden = str(self._paths[0])
+        try:
+            for document in super().documents():
+                yield Document(document.text, document.place.replace(hidden, "stdin"), document.continues)
+        except DataError as error:
+            raise DataError(str(error).replace(hidden, "stdin")) from None
 
 
 def text_files(root: Path) -> tuple[list[Path], list[Path]]:

@@ -75,11 +75,14 @@ def not_text(path: Path) -> DataError:
         return DataError(f"{path}: UTF-16 text; expected UTF-8\n"
                          f"convert it: iconv -f utf-16 -t utf-8 {path.name} > utf8-{path.name}")
     offset = 0
+    for block in blocks(path):
+        if (zero := block.find(b"\0")) >= 0:
+            return DataError(f"{path}: binary file (zero byte at offset {offset + zero:,}); "
+                             "expected UTF-8 text\ngive text, JSONL, CSV, TSV or Parquet")
+        offset += len(block)
+    offset = 0
     with open_binary(path) as file:
         for number, line in enumerate(file, 1):
-            if (zero := line.find(b"\0")) >= 0:
-                return DataError(f"{path}: binary file (zero byte at offset {offset + zero:,}); "
-                                 "expected UTF-8 text\ngive text, JSONL, CSV, TSV or Parquet")
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
