@@ -1,6 +1,8 @@
 """`tohum import`: other formats become model folders; what cannot be read is refused in one line."""
 
 import json
+import shlex
+from pathlib import Path
 
 import pytest
 import torch
@@ -106,7 +108,7 @@ def test_import_asks_for_a_tokenizer_where_the_source_has_none(folder, tmp_path,
     (folder / "tokenizer.json").unlink()
     with pytest.raises(ConfigError, match=r"theirs: has no tokenizer\.json; give the tokenizer with --tokenizer"):
         import_model(str(folder), tmp_path / "out")
-    with pytest.raises(ConfigError, match="a llama2.c file has no tokenizer inside"):
+    with pytest.raises(ConfigError, match=r"a llama2\.c file has no tokenizer inside"):
         import_model(str(shared_data / "models" / "stories260K.bin"), tmp_path / "out")
 
 
@@ -116,3 +118,16 @@ def test_import_refuses_a_tokenizer_with_more_entries_than_the_table(folder, tmp
     large.save(tmp_path / "large")
     with pytest.raises(CheckpointError, match=rf"a tokenizer of {large.vocab_size:,} entries.*has 300 rows"):
         import_model(str(folder), tmp_path / "out", tokenizer=tmp_path / "large")
+
+
+def test_the_commands_and_the_python_of_the_docs_page_work(shared_data, tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "07-loading.md").read_text()
+    command = next(line for line in page.splitlines() if line.startswith("tohum import stories260K.bin"))
+    monkeypatch.chdir(tmp_path)
+    for name, source in (("stories260K.bin", "stories260K.bin"), ("tok512.bin", "stories260K_tok512.bin")):
+        (tmp_path / name).symlink_to(shared_data / "models" / source)
+    run(*shlex.split(command)[2:])
+    code = page.split("## In Python")[1].split("```python\n")[1].split("```")[0]
+    names = {}
+    exec(code, names)
+    assert names["model"].tokenizer.decode(names["ids"]).strip() == "Once upon a time"

@@ -50,7 +50,7 @@ def write_config(config: ModelConfig) -> tuple[Family, dict[str, Any]]:
         values = family.write(config)
         if values is not None and says_all(family, values, config):
             return family, head_of(family) | values
-    return native.FAMILY, head_of(native.FAMILY) | native.FAMILY.write(config)
+    return native.FAMILY, head_of(native.FAMILY) | native.write_config(config)
 
 
 def says_all(family: Family, values: Mapping[str, Any], config: ModelConfig) -> bool:
