@@ -126,7 +126,7 @@ def test_explicit_network_equals_the_fused_one_in_value_and_every_gradient(chang
     documents = DOCUMENTS if isolated else None
     outputs = [network.logits(ids, documents=documents) for network in (fused, explicit)]
     torch.testing.assert_close(*outputs, rtol=1e-10, atol=1e-10)
-    for network, logits in zip((fused, explicit), outputs, strict=True):
+    for _network, logits in zip((fused, explicit), outputs, strict=True):
         logits.square().sum().backward()
     for (name, ours), theirs in zip(fused.named_parameters(), explicit.parameters(), strict=True):
         assert ours.grad.abs().sum() > 0 or name.endswith("key.bias"), name  # softmax ignores a common shift

@@ -46,11 +46,11 @@ class BlockedAttention(torch.autograd.Function):
         return context
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """P: weights. dV = P^T dC, dP = dC V^T, dS = P * (dP - sum(P * dP)), dQ = dS K, dK = dS^T Q."""
         query, key, value, visible, *kept = ctx.saved_tensors  # query already scaled
         with torch.autocast("cpu", enabled=False):
-            gradient = gradient.to(query.dtype).contiguous()
+            gradient = gradients[0].to(query.dtype).contiguous()
             dquery, dkey, dvalue = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
             for number, (start, end) in enumerate(blocks(query.shape[2])):
                 weights = kept[number] if kept else block_weights(query, key, visible, start, end)

@@ -97,10 +97,10 @@ class Turned(torch.autograd.Function):
         return turn(x, cosines, sines)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         """Turn the gradient by the negative angle."""
         cosines, sines = ctx.saved_tensors
-        return turn(gradient, cosines, -sines), None, None
+        return turn(gradients[0], cosines, -sines), None, None
 
 
 def turn(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:

@@ -54,6 +54,6 @@ class GatedFeedForward(nn.Module):
         return self.down(self.activation(self.gate(x)) * self.up(x))
 
 
-def build_feed_forward(width: int, spec: FeedForwardSpec) -> nn.Module:
+def build_feed_forward(width: int, spec: FeedForwardSpec) -> PlainFeedForward | GatedFeedForward:
     """The layer that the spec describes."""
     return GatedFeedForward(width, spec) if spec.kind in GATED else PlainFeedForward(width, spec)

@@ -11,10 +11,12 @@ One rule for all models; it looks at what a parameter does, never at the model's
 """
 
 import math
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from tohum.model.block import Block
 from tohum.model.network import Network
 
 TABLE_STD = 0.02  # a tied table is the head too: small logits, so that the first loss is about ln(V)
@@ -27,9 +29,9 @@ def initialise(network: Network, generator: torch.Generator) -> None:
 
     Draws in float32 on the generator's device, so that the values do not depend on the network's dtype.
     """
-    writers = {layer.weight for block in network.blocks
+    writers = {layer.weight for block in cast("list[Block]", network.blocks)
                for layer in (block.attention.output, block.feed_forward.down)}
-    tables = {table.weight for table in network.modules() if isinstance(table, nn.Embedding)}
+    tables = set(network.embedding.parameters())
     done: set[Tensor] = set()
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):

@@ -4,6 +4,8 @@
             (V, D)        (residual stream, B x T x D all along)         (V, D)^T
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ from tohum.model.block import Block
 from tohum.model.config import AttentionSpec, ModelConfig, RopeScaling
 from tohum.model.norm import build_norm
 
-RotaryKey = tuple[float, int, RopeScaling | None]
+RotaryKey = tuple[float | None, int, RopeScaling | None]
 
 
 class SoftCap(nn.Module):
@@ -77,7 +79,7 @@ class Network(nn.Module):
         positions = positions if turn is None else turn.positions
         x = self.embedding(ids, positions)  # (B, T, D)
         for layer, block in enumerate(self.blocks):
-            past = None if turn is None else CacheView(cache=cache, turn=turn, layer=layer)
+            past = CacheView(cache=cache, turn=turn, layer=layer) if cache and turn else None
             x = block(x, rotations[self.rotary_of_layer[layer]], masks[self.mask_of_layer[layer]], past)
         return self.final_norm(x)
 
@@ -97,7 +99,7 @@ class Network(nn.Module):
         self.check_length(ids.shape[1])
         rotations, masks, _ = self.shared_parts(ids, None, None, None)
         x, maps = self.embedding(ids, None), []
-        for layer, block in enumerate(self.blocks):
+        for layer, block in enumerate(cast("list[Block]", self.blocks)):
             rotation, mask = rotations[self.rotary_of_layer[layer]], masks[self.mask_of_layer[layer]]
             maps.append(block.attention.weights(block.attention_norm(x), rotation, mask))
             x = block(x, rotation, mask)
@@ -138,4 +140,5 @@ def rotary_key(spec: AttentionSpec) -> RotaryKey:
 def build_rotary(config: ModelConfig, key: RotaryKey) -> RotaryTable:
     """One table for all layers of a key."""
     base, head_width, scaling = key
+    assert base is not None  # layers without one have no table
     return RotaryTable(head_width, config.context, base, scaling)

@@ -46,11 +46,11 @@ class CpuRMSNorm(torch.autograd.Function):
             return (exact * scale).mul_(weight).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         """Gradients of x and of the weight."""
         x, weight, scale = ctx.saved_tensors
         with torch.autocast("cpu", enabled=False):
-            exact, gradient, precise = x.to(scale.dtype), gradient.to(scale.dtype), weight.to(scale.dtype)
+            exact, gradient, precise = (part.to(scale.dtype) for part in (x, gradients[0], weight))
             no_mean = torch.zeros_like(scale)
             dx, dweight, _ = torch.ops.aten.native_layer_norm_backward(
                 gradient.contiguous(), exact.contiguous(), weight.shape, no_mean, scale, precise, None,

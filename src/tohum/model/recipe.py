@@ -3,9 +3,9 @@
 import difflib
 from typing import Any, Literal, Self
 
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError, model_validator
 
-from tohum.config import Config
+from tohum.config import Config, explain
 from tohum.errors import ConfigError
 from tohum.model.config import AttentionSpec, FeedForwardSpec, LayerSpec, ModelConfig, NormSpec
 from tohum.model.presets import (
@@ -77,8 +77,8 @@ def resolve_model(section: ModelRecipe, vocab_size: int, context: int) -> ModelC
     try:
         base = base_model(section, vocab_size, context)
         return with_options(base, section)
-    except ValueError as error:  # pydantic's own wording carries the numbers
-        reasons = [problem["msg"].removeprefix("Value error, ") for problem in error.errors()]  # type: ignore
+    except ValidationError as error:
+        reasons = [explain(ModelConfig, problem).removeprefix("recipe: ") for problem in error.errors()]
         raise ConfigError(f"model: {'; '.join(reasons)}") from None
 
 
