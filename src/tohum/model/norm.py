@@ -23,6 +23,9 @@ class RMSNorm(nn.Module):
             return CpuRMSNorm.apply(x, self.weight, self.eps)
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
+    def extra_repr(self) -> str:
+        return f"{len(self.weight)}, eps={self.eps:g}"
+
 
 class CpuRMSNorm(torch.autograd.Function):
     """F.rms_norm, forward and backward three times as fast on a CPU, where torch has no kernel for it.
