@@ -11,7 +11,7 @@ from tohum.data_sampling.shards import DataFolder
 from tohum.evaluation.perplexity import evaluate
 from tohum.machine import Watchdog, peak_memory_bytes
 from tohum.model.config import ModelConfig
-from tohum.pretraining.build import build
+from tohum.pretraining.build import Built, build
 from tohum.pretraining.config import PretrainRecipe
 from tohum.pretraining.watch import validation
 from tohum.training.ranks import Ranks
@@ -41,11 +41,17 @@ def probe(recipe: PretrainRecipe, config: ModelConfig, data: DataFolder, seconds
             optimizer_step(built.parts, step, lr_multiplier=0.01, clip_norm=recipe.training.clip_norm)
             times.append(time.perf_counter() - before)
             step += 1
-        before = time.perf_counter()
-        evaluate(built.network, validation(data, recipe, EVALUATION_PROBE_ROWS), data.tokenizer.byte_lengths,
-                 dtype=built.precision.dtype, device=built.precision.device)
-        rows = (time.perf_counter() - before) / EVALUATION_PROBE_ROWS
+        rows = min(evaluation_seconds(recipe, built, data) for _ in range(2)) / EVALUATION_PROBE_ROWS
     device = built.precision.device
     peak = peak_memory_bytes(device) if device.type == "cuda" else watchdog.peak_bytes
-    return Measured(step_seconds=statistics.mean(times[WARM_STEPS:]), row_evaluation_seconds=rows,
+    return Measured(step_seconds=statistics.median(times[WARM_STEPS:]), row_evaluation_seconds=rows,
                     peak_memory_bytes=peak)
+
+
+def evaluation_seconds(recipe: PretrainRecipe, built: Built, data: DataFolder) -> float:
+    """Time to validate EVALUATION_PROBE_ROWS windows; a text without a validation part costs nothing."""
+    before = time.perf_counter()
+    if data.val_tokens > 1:
+        evaluate(built.network, validation(data, recipe, EVALUATION_PROBE_ROWS), data.tokenizer.byte_lengths,
+                 dtype=built.precision.dtype, device=built.precision.device)
+    return time.perf_counter() - before

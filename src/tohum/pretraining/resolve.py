@@ -36,7 +36,8 @@ def resolve(recipe: PretrainRecipe, data: DataFolder, world_size: int = 1) -> tu
         raise DataError(f"{data.path}: {data.train_tokens} training tokens; a next-token window needs at least 2\n"
                         "add text, or prepare with a smaller --val-fraction")
     config = resolve_model(model, data.tokenizer.vocab_size, max_length)
-    section = recipe.data.replace(max_length=max_length, stride=recipe.data.stride or max_length)
+    stride = recipe.data.stride or (max_length if recipe.data.packing == "concatenated" else None)
+    section = recipe.data.replace(max_length=max_length, stride=stride)
     training = fill_training(recipe.training, data, config, max_length, world_size)
     optimizer = fill_optimizer(recipe.optimizer, config)
     resolved = recipe.replace(model=model.model_dump(), data=section.model_dump(), training=training.model_dump(),

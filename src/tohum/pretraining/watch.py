@@ -41,6 +41,8 @@ class RunWatch:
     def evaluate(self, state: TrainState, stop: StopRequests) -> float:
         """Validation loss over the first `eval_rows` windows, or over all of them after the last step."""
         final = state.step >= state.last_step(self.built.plan.steps)
+        if self.data.val_tokens < 2:  # prepared with --val-fraction 0: the newest checkpoint counts as the best
+            return -float(state.step)
         rows = None if final else self.recipe.training.eval_rows
         batches: Iterable[Batch] = validation(self.data, self.recipe, rows)
         result = evaluate(self.built.network, stop.guard(batches), self.data.tokenizer.byte_lengths,
