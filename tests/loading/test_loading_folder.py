@@ -225,6 +225,12 @@ def test_weights_of_another_shape_than_the_run_are_refused(folder):
         load_weights(folder, config.replace(context=64))
 
 
+def test_a_config_of_far_more_parameters_than_the_file_holds_is_refused_before_memory_is_taken(folder):
+    edit(folder / "config.json", vocab_size=10**9)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: holds 26,816 numbers.*a model of 32,000,018,624"):
+        load_model(folder)
+
+
 def test_model_hash_is_that_of_the_content(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "copy")
     assert model_sha256(folder) == model_sha256(tmp_path / "copy")

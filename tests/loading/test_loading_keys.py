@@ -53,6 +53,8 @@ def test_a_config_without_any_size_has_the_defaults_of_transformers(family):
     ("llama", "attention_bias", 1),
     ("llama", "num_local_experts", 8),
     ("llama", "sliding_window", 4096),
+    ("llama", "head_dim", 10**30),
+    ("llama", "max_position_embeddings", 10**15),
     ("qwen3", "layer_types", ["full_attention"]),
     ("qwen3", "layer_types", ["sliding_attention"] * 32),
     ("qwen3", "layer_types", ["linear_attention"] * 32),
@@ -61,7 +63,8 @@ def test_a_config_without_any_size_has_the_defaults_of_transformers(family):
 ])
 def test_what_the_network_does_not_do_is_refused_by_name(family, key, value):
     values = values_of(family) | {key: value}
-    names = {"n_embd": "width", "num_key_value_heads": "kv_heads", "rms_norm_eps": "eps"}
+    names = {"n_embd": "width", "num_key_value_heads": "kv_heads", "rms_norm_eps": "eps",
+             "head_dim": "numbers are damaged", "max_position_embeddings": "numbers are damaged"}
     with pytest.raises(CheckpointError, match=rf"config\.json.*{names.get(key, key)}") as error:
         families.read_config(values, "config.json")
     assert len(str(error.value).splitlines()) <= 3

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tohum.errors import CheckpointError
-from tohum.loading.folder import build
+from tohum.loading.empty import empty_network, take_over
 from tohum.loading.llama2c import read_llama2c
 from tohum.model.network import Network
 from tohum.model.presets import PRESETS
@@ -30,7 +30,7 @@ def test_stories260k_continues_greedily_as_published(shared_data):
     assert (config.width, len(config.layers), config.layers[0].attention.kv_heads) == (64, 5, 4)
     tokenizer = Tokenizer.load(shared_data / "models" / "stories260K_tok512.bin")
     assert tokenizer.bos_id == 1
-    ids = greedy(build(config, weights, "cpu"), [tokenizer.bos_id], 200)
+    ids = greedy(take_over(empty_network(config), weights, "cpu"), [tokenizer.bos_id], 200)
     assert tokenizer.decode(ids[1:]).strip().startswith(STORY)
 
 

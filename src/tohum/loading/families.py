@@ -11,8 +11,10 @@ from tohum.loading import gpt2, llama, native, qwen3
 from tohum.loading.family import Family
 from tohum.loading.keys import Keys
 from tohum.model.config import ModelConfig
+from tohum.model.counting import parameters
 
 FOREIGN: tuple[Family, ...] = (gpt2.FAMILY, llama.FAMILY, qwen3.FAMILY)
+MAX_PARAMETERS = 10**14  # larger numbers are no sizes, and would overflow those of tensors
 BY_MODEL_TYPE: dict[str, Family] = {family.model_type: family for family in (*FOREIGN, native.FAMILY)}
 
 
@@ -37,6 +39,9 @@ def read_as(family: Family, values: Mapping[str, Any], where: str) -> ModelConfi
     except ValidationError as error:
         raise CheckpointError(f"{where}: {explain(ModelConfig, error.errors()[0])}") from None
     keys.finish(family.harmless)
+    if max(count := parameters(config), config.context) > MAX_PARAMETERS:
+        raise CheckpointError(f"{where}: describes a model of {count:.3g} parameters and a context of "
+                              f"{config.context:.3g} tokens; its numbers are damaged")
     return config
 
 

@@ -4,6 +4,7 @@
     tokenizer.json  tokenizer_config.json
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tohum.errors import CheckpointError
 from tohum.files import sha256_file, sha256_json, write_json
 from tohum.loading import families
+from tohum.loading.empty import empty_network, take_over
 from tohum.loading.family import Family
 from tohum.loading.keys import read_json
-from tohum.loading.names import Shape, StoredTensors, read_parameters, write_parameters
+from tohum.loading.names import StoredTensors, read_parameters, write_parameters
 from tohum.loading.weights import SHARD_BYTES, WeightFiles, weight_paths, write_weights
 from tohum.model.config import ModelConfig
-from tohum.model.network import Network, build_rotary, rotary_key
+from tohum.model.counting import parameters
+from tohum.model.network import Network
 from tohum.tokenizing.tokenizer import Tokenizer
 
 CONFIG, GENERATION, TOKENIZER = "config.json", "generation_config.json", "tokenizer.json"
@@ -85,8 +88,10 @@ def load_model(folder: Path, *, dtype: torch.dtype | None = torch.float32,
     Raises CheckpointError naming the file for everything that is missing, damaged or beyond the network.
     """
     family, config = read_family(folder)
-    weights = read_weights(WeightFiles(folder), family, config, dtype=dtype, device=device)
-    return LoadedModel(folder=folder, config=config, network=build(config, weights, device))
+    stored = WeightFiles(folder)
+    network = network_for(config, stored)
+    weights = read_weights(network, stored, family, dtype=dtype, device=device)
+    return LoadedModel(folder=folder, config=config, network=take_over(network, weights, device))
 
 
 def load_config(folder: Path) -> ModelConfig:
@@ -103,7 +108,8 @@ def load_weights(folder: Path, config: ModelConfig | None = None, *, dtype: torc
     family, found = read_family(folder)
     if config is not None and found != config.replace(dropout=found.dropout):
         raise CheckpointError(f"{folder / CONFIG}: describes another model than the one asked for")
-    return read_weights(WeightFiles(folder), family, found, dtype=dtype, device=device)
+    stored = WeightFiles(folder)
+    return read_weights(network_for(found, stored), stored, family, dtype=dtype, device=device)
 
 
 def load_tokenizer(folder: Path, config: ModelConfig) -> Tokenizer:
@@ -123,35 +129,27 @@ def read_family(folder: Path) -> tuple[Family, ModelConfig]:
     return families.read_config(read_json(path), str(path))
 
 
-def read_weights(stored: StoredTensors, family: Family, config: ModelConfig, *, dtype: torch.dtype | None,
+def network_for(config: ModelConfig, stored: StoredTensors) -> Network:
+    """An empty network, if there are numbers enough to fill it. Raises CheckpointError."""
+    found = sum(math.prod(shape) for shape in stored.shapes.values())
+    if parameters(config) > 10 * found + 1_000_000:  # no forgotten tensor, but a damaged number
+        raise CheckpointError(f"{stored.where}: holds {found:,} numbers, but config.json describes a model of "
+                              f"{parameters(config):,}")
+    return empty_network(config)
+
+
+def read_weights(network: Network, stored: StoredTensors, family: Family, *, dtype: torch.dtype | None,
                  device: torch.device | str) -> dict[str, Tensor]:
-    """Stored tensors -> parameters, one at a time, each in memory of its own.
+    """Stored tensors -> parameters of `network`, one at a time, each in memory of its own.
 
     A copy, not a view of the mapped file: it is aligned as torch aligns (kernels round differently on other
     addresses), and the file may be replaced afterwards.
     """
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     weights: dict[str, Tensor] = {}
-    for name, tensor in read_parameters(family.table, stored, len(config.layers), parameter_shapes(config)):
+    for name, tensor in read_parameters(family.table, stored, len(network.blocks), shapes):
         weights[name] = torch.empty(tensor.shape, dtype=dtype or tensor.dtype, device=device).copy_(tensor)
     return weights
-
-
-def parameter_shapes(config: ModelConfig) -> dict[str, Shape]:
-    """Names and shapes of the network's parameters; nothing is allocated."""
-    with torch.device("meta"):
-        return {name: tuple(tensor.shape) for name, tensor in Network(config).state_dict().items()}
-
-
-def build(config: ModelConfig, weights: Mapping[str, Tensor], device: torch.device | str) -> Network:
-    """A network that takes over `weights` as its parameters, without initialising any of its own."""
-    with torch.device("meta"):
-        network = Network(config)
-    network.load_state_dict(weights, strict=True, assign=True)
-    specs = [layer.attention for layer in config.layers if layer.attention.rope_base]
-    # Rotary tables are computed, not stored, so the empty ones are made again.
-    keys = dict.fromkeys(map(rotary_key, specs))
-    network.rotaries = nn.ModuleList(build_rotary(config, key) for key in keys)
-    return network.to(device).eval()
 
 
 def model_sha256(folder: Path) -> str:
