@@ -19,7 +19,7 @@ def command(as_json: bool) -> None:
     from tohum.environment import environment
 
     found = environment()
-    emit(found, "\n".join(f"{key:<28} {value}" for key, value in rows(found)), as_json)
+    emit(found, "\n".join(f"{key:<33} {value}" for key, value in rows(found)), as_json)
 
 
 def rows(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
