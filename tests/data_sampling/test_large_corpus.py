@@ -52,14 +52,15 @@ def peak_bytes(tmp_path: Path, size: int) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_from_20_to_60_megabytes(tmp_path):
+def test_memory_does_not_grow_with_the_corpus(tmp_path):
     for name in ("small", "large"):
         (tmp_path / name).mkdir()
-    small, large = peak_bytes(tmp_path / "small", 20_000_000), peak_bytes(tmp_path / "large", 60_000_000)
-    assert large["peak_bytes"] < 1.25 * small["peak_bytes"] + 30_000_000
-    assert large["peak_bytes"] < 600_000_000
+    small, large = peak_bytes(tmp_path / "small", 10_000_000), peak_bytes(tmp_path / "large", 40_000_000)
+    assert large["peak_bytes"] < small["peak_bytes"] + 120_000_000  # the parts of 30 MB would take more
+    assert large["peak_bytes"] < 500_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.huge
 @pytest.mark.timeout(7200)
 def test_five_gigabytes_prepare_under_one_gigabyte_of_memory(tmp_path):

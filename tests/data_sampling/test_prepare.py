@@ -63,6 +63,14 @@ def test_documents_keep_their_boundaries_and_marks(make):
     assert (entry.documents, entry.train.documents + entry.val.documents, entry.split_by) == (40, 40, "documents")
 
 
+def test_long_documents_are_encoded_in_stretches_as_if_they_were_whole(shared_data, tmp_path):
+    for name in ("text_en/tinyshakespeare.txt", "text_tr/tbmm_tutanak_2020-10-14.txt"):
+        text = (shared_data / name).read_text("utf-8")
+        tokenizer = train([text[:300_000]], kind="bpe", vocab_size=800)
+        prepare([str(shared_data / name)], tokenizer, tmp_path / name, PrepareConfig(val_fraction=0))
+        assert DataFolder.open(tmp_path / name).tokens(0, "train")[:].tolist() == tokenizer.document_ids(text)
+
+
 def test_small_shards_hold_the_same_stream_as_one(make):
     one = make({"a.txt": lines(1, 60)}, split="line", out="one")
     many = make({"a.txt": lines(1, 60)}, split="line", out="many", shard_tokens=97)

@@ -174,7 +174,7 @@ def evaluation_batches(data: DataFolder, *, split: Side = "val", max_length: int
         chosen = np.arange(limit_rows) * len(chosen) // limit_rows
     ends = np.cumsum(counts)
     sources = np.searchsorted(ends, chosen, side="right")
-    windows = chosen - (ends - counts)[sources]
+    windows = chosen - (ends - np.asarray(counts, np.int64))[sources]
     for start in range(0, len(chosen), rows):
         yield gathered(parts, sources[start:start + rows], windows[start:start + rows])
 

@@ -62,7 +62,7 @@ def cut_documents(starts: NDArray[np.int64], pairs: NDArray[np.int64],
 def next_fit(lengths: NDArray[np.int64], max_length: int) -> NDArray[np.int64]:
     """The first piece of every row, and the number of pieces at the end."""
     ends = np.cumsum(lengths)
-    following = memoryview(np.searchsorted(ends, ends - lengths + max_length, side="right"))
+    following = np.searchsorted(ends, ends - lengths + max_length, side="right").data  # plain ints, fast to step
     firsts, piece = [0], 0
     while piece < len(lengths):
         piece = following[piece]

@@ -26,13 +26,15 @@ from tohum.data_sampling.reuse import may_write, reusable
 from tohum.data_sampling.shards import DataFolder
 from tohum.data_sampling.split import Piece, Splitter, scan
 from tohum.data_sampling.writer import PartWriter
-from tohum.documents.document import PIECE_CHARACTERS, Source, cut
+from tohum.documents.document import Source, cut
 from tohum.documents.source import open_sources
 from tohum.errors import ConfigError, DataError
 from tohum.files import refuse_existing, sha256_file, write_directory, write_json
 from tohum.tokenizing.tokenizer import Tokenizer
 
-BATCH_CHARACTERS = PIECE_CHARACTERS  # encoded at once, on all cores; bounds memory
+# The `tokenizers` library needs some hundred bytes per character while it encodes, so these bound the memory.
+STRETCH_CHARACTERS = 2**17  # longer documents are encoded in several stretches, on all cores
+BATCH_CHARACTERS = 2**19  # encoded at once
 BATCH_PIECES = 4096
 
 Progress = Callable[[str, int, int], None]  # phase, done, total; in bytes or characters
@@ -134,7 +136,7 @@ def document_marks(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
 
 
 def batches(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
-    """Group pieces up to about a million characters; a longer one is cut into several."""
+    """Group pieces up to `BATCH_CHARACTERS`; a long one is cut into several."""
     batch: list[Piece] = []
     size = 0
     for whole in pieces:
@@ -151,8 +153,8 @@ def batches(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
 def shortened(piece: Piece) -> Iterator[Piece]:
     """The piece in stretches that bound the memory of encoding."""
     text, starts = piece.text, piece.starts
-    while len(text) > 2 * BATCH_CHARACTERS:
-        head, text = cut(text, BATCH_CHARACTERS)
+    while len(text) > 2 * STRETCH_CHARACTERS:
+        head, text = cut(text, STRETCH_CHARACTERS)
         yield Piece(head, piece.side, starts, ends=False)
         starts = False
     yield Piece(text, piece.side, starts, piece.ends)

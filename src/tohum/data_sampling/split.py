@@ -131,7 +131,7 @@ class Splitter:
         """Second pass: the documents of a source with their sides; one on the cut becomes two pieces."""
         kept: set[bytes] = set()
         number, at, starts = 0, 0, True
-        digest = b""
+        digest, drop = b"", False
         for document in documents:
             if starts:
                 digest = self._scans[source].long_documents.get(number) or digest_of(document.text)

@@ -23,9 +23,17 @@ class Document:
 class Source(Protocol):
     """A named stream of documents that can be read again and again, in the same order."""
 
-    name: str
-    bytes: int  # size on disk, for progress
     skipped: list[Path]  # files of a folder that are not text
+
+    @property
+    def name(self) -> str:
+        """Short and unique among the sources opened together."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """Size on disk, for progress."""
+        ...
 
     def documents(self) -> Iterator[Document]:
         """Streamed in constant memory. Raises DataError with file and line."""
