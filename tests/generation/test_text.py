@@ -87,15 +87,26 @@ def test_text_ends_at_the_end_token_and_keeps_it_out(tokenizer):
 
 def test_text_of_many_prompts_equals_each_alone(network, tokenizer, monkeypatch):
     prompts = ["", "the seed", "Küçük şişe ığdır'da çağlıyor, the seed grows and grows", "🌱"]
-    together = generate_text(network, tokenizer, prompts, choice=SAMPLED, max_tokens=40, n=2, stop=["e"])
-    assert len(together) == 8
-    assert len({result.text for result in together}) > 4
-    for number, prompt in enumerate(prompts):
-        alone = generate_text(network, tokenizer, [prompt], choice=SAMPLED, max_tokens=40, n=2, stop=["e"])
-        assert together[2 * number : 2 * number + 2] == alone
-        assert alone[0].prompt_tokens == len(tokenizer.prompt_ids(prompt))
+
+    def texts(wanted: list[str]) -> list[Generated]:
+        return generate_text(network, tokenizer, wanted, choice=SAMPLED, max_tokens=40, stop=["e"])
+
+    together = texts(prompts)
+    assert len({result.text for result in together}) == 4
+    for prompt, result in zip(prompts, together, strict=True):
+        assert texts([prompt]) == [result]
+        assert result.prompt_tokens == len(tokenizer.prompt_ids(prompt))
     monkeypatch.setattr(text_module, "ROWS_AT_ONCE", 3)
-    assert generate_text(network, tokenizer, prompts, choice=SAMPLED, max_tokens=40, n=2, stop=["e"]) == together
+    assert texts(prompts) == together
+
+
+def test_text_of_a_repeated_prompt_is_another_sample(network, tokenizer):
+    def texts(wanted: list[str]) -> list[str]:
+        return [result.text for result in generate_text(network, tokenizer, wanted, choice=SAMPLED, max_tokens=20)]
+
+    first, second, third = texts(["the"] * 3)
+    assert len({first, second, third}) == 3
+    assert texts(["One", "the", "the"])[1:] == [first, second]
 
 
 def test_text_equals_its_ids_and_its_stream(network, tokenizer):

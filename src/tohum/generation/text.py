@@ -62,15 +62,15 @@ class Continuation:
 
 
 def generate_text(network: Network, tokenizer: Tokenizer, prompts: Sequence[str], *, choice: Choice,
-                  max_tokens: int, stop: Sequence[str] = (), n: int = 1,
-                  on_text: OnText | None = None) -> list[Generated]:
-    """Continue every prompt `n` times -> n results per prompt, those of the first prompt first.
+                  max_tokens: int, stop: Sequence[str] = (), on_text: OnText | None = None) -> list[Generated]:
+    """Continue every prompt. A prompt that is given again gets another sample; else the seed decides alone.
 
-    on_text(number of the result, piece) is called as text becomes certain: never a part of a character, never
+    on_text(number of the prompt, piece) is called as text becomes certain: never a part of a character, never
     a part of a stop string. Each result is what its prompt would give alone. Modes and torch's global
     generators stay as they were. Raises ConfigError for prompts that the model cannot read.
     """
-    jobs = [(tokenizer.prompt_ids(prompt), sample) for prompt in prompts for sample in range(n)]
+    samples = [list(prompts[:number]).count(prompt) for number, prompt in enumerate(prompts)]
+    jobs = [(tokenizer.prompt_ids(prompt), sample) for prompt, sample in zip(prompts, samples, strict=True)]
     results: list[Generated] = []
     with evaluating(network):
         for first in range(0, len(jobs), ROWS_AT_ONCE):
