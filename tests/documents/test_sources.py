@@ -181,6 +181,7 @@ def test_sources_with_the_same_short_name_get_longer_ones(tmp_path):
     ("number.jsonl", b"3\n", r"number\.jsonl:1: a JSON number; expected an object"),
     ("open.json", b'[{"text": "a"},\n{"text": "b"}\n', r"open\.json:3: not valid JSON: the list has no end"),
     ("torn.json", b'[{"text": "a"},\n{"text": "b\n', r"torn\.json:2: not valid JSON"),
+    ("object.json", b'{\n "text": "a"\n}\n', r"object\.json: one JSON object over many lines; expected a list of records"),
     ("column.csv", b"label,body\n1,a\n", r"column\.csv:2: no key 'text'; the keys that are there: label, body"),
     ("ragged.csv", b"text,n\na,1\nb\n", r"ragged\.csv:3: 1 fields; the header has 2: text, n"),
     ("ragged.tsv", b"text\tn\na\t1\nb\t2\t3\n", r"ragged\.tsv:3: 3 fields; the header has 2"),

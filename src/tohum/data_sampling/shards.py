@@ -99,10 +99,11 @@ class DataFolder:
         left = at_most_tokens if at_most_tokens is not None else sum(s.part(split).tokens for s in self.sources)
         for source in range(len(self.sources)):
             tokens, starts = self.tokens(source, split), self.document_starts(source, split)
-            for start, end in zip(starts, [*starts[1:], len(tokens)], strict=True):
+            for number, start in enumerate(map(int, starts)):
                 if left <= 0:
                     return
-                ids = tokens[int(start):min(int(end), int(start) + left)].tolist()
+                end = int(starts[number + 1]) if number + 1 < len(starts) else len(tokens)
+                ids = tokens[start:min(end, start + left)].tolist()
                 left -= len(ids)
                 yield self.tokenizer.decode([token for token in ids if token not in specials])
 

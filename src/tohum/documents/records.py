@@ -81,7 +81,7 @@ def json_rows(path: Path) -> Iterator[tuple[int, Any]]:
         buffer = stripped
         if not opened and buffer:
             if buffer[0] != "[":
-                yield from jsonl_rows(path)
+                yield from lines_of_objects(path)
                 return
             opened, buffer = True, buffer[1:]
             continue
@@ -102,6 +102,14 @@ def json_rows(path: Path) -> Iterator[tuple[int, Any]]:
         yield line, value
         line += buffer[:end].count("\n")
         buffer = buffer[end:]
+
+
+def lines_of_objects(path: Path) -> Iterator[tuple[int, Any]]:
+    """A `.json` file that is no list: one record per line, or an error that says what was expected."""
+    if next((line for line in read_lines(path) if line.strip()), "").strip() == "{":
+        raise DataError(f"{path}: one JSON object over many lines; expected a list of records, "
+                        "or one record per line (JSONL)")
+    yield from jsonl_rows(path)
 
 
 def csv_rows(path: Path, delimiter: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
