@@ -27,7 +27,7 @@ def same(ours, theirs):
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
-KINDS = [{}, {"window": 3}, {"window": 1}, {"window": 100}, {"rope_base": None, "window": 5}, {"soft_cap": 2.0}]
+KINDS = [{}, {"window": 3}, {"window": 1}, {"window": 100}, {"rope_base": None, "window": 5}, {"soft_cap": 2.0, "window": 3}]
 CUTS = [(20,), (1,) * 20, (7, 1, 1, 5, 1, 5), (2, 6, 4, 8), (19, 1)]
 
 

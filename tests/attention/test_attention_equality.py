@@ -85,6 +85,27 @@ def test_blocked_equals_fused_across_blocks(tokens):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("window", [None, 40, 200])
+def test_blocked_equals_fused_across_blocks_with_documents_and_windows(window):
+    query, key, value = heads(query_heads=2, kv_heads=2, tokens=300, width=4)
+    documents = torch.cat((torch.zeros(2, 140), torch.ones(2, 160)), dim=1)
+    mask = mask_for(300, window, documents)
+    wanted = values_and_gradients(attend, (query, key, value), mask)
+    found = values_and_gradients(lambda q, k, v, m, r: BlockedAttention.apply(q, k, v, m.visible, r.scale),
+                                 (query, key, value), mask)
+    for ours, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
+def test_scale_multiplies_the_scores():
+    torch.manual_seed(0)
+    scaled, plain = Network(config_with(scale=2 * 8**-0.5)), Network(config_with())
+    weights = scaled.state_dict()
+    plain.load_state_dict({name: 2 * value if "query" in name else value for name, value in weights.items()})
+    ids = torch.randint(50, (1, 9))
+    torch.testing.assert_close(scaled.logits(ids), plain.logits(ids))
+
+
 def test_bfloat16_on_cpu_is_as_near_to_the_truth_as_the_kernel_of_torch(monkeypatch):
     parts = heads(tokens=200, kv_heads=4, width=16, dtype=torch.bfloat16)
     mask = mask_for(200)

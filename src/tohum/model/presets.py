@@ -1,6 +1,7 @@
 """Named models: name -> ModelConfig, and the default family, which has one dial: depth. Data only."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from tohum.model.config import AttentionSpec, FeedForwardSpec, LayerSpec, ModelConfig, NormSpec, RopeScaling
@@ -59,14 +60,34 @@ def gpt_config_124m() -> ModelConfig:
     return base.replace(layers=(layer,) * 12, tied=False)
 
 
-def llama(vocab_size: int, width: int, hidden: int, layers: int, heads: int, kv_heads: int, *,
-          context: int, scaling: RopeScaling) -> ModelConfig:
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """The numbers of a Llama-like model whose layers are all alike."""
+
+    vocab_size: int
+    context: int
+    width: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_width: int
+    hidden: int  # width of the feed-forward's hidden layer
+
+
+def llama(sizes: Sizes, scaling: RopeScaling) -> ModelConfig:
     """Llama 3.2 (arXiv:2407.21783): grouped-query attention, SwiGLU, stretched rotary frequencies."""
-    attention = AttentionSpec(heads=heads, kv_heads=kv_heads, head_width=width // heads, rope_base=500_000.0,
-                              rope_scaling=scaling)
-    layer = LayerSpec(attention=attention, feed_forward=FeedForwardSpec(kind="swiglu", width=hidden))
-    return ModelConfig(vocab_size=vocab_size, width=width, context=context, layers=(layer,) * layers,
-                       norm=NormSpec(kind="rms", eps=1e-5))
+    attention = AttentionSpec(heads=sizes.heads, kv_heads=sizes.kv_heads, head_width=sizes.head_width,
+                              rope_base=500_000.0, rope_scaling=scaling)
+    layer = LayerSpec(attention=attention, feed_forward=FeedForwardSpec(kind="swiglu", width=sizes.hidden))
+    return ModelConfig(vocab_size=sizes.vocab_size, width=sizes.width, context=sizes.context,
+                       layers=(layer,) * sizes.layers, norm=NormSpec(kind="rms", eps=1e-5))
+
+
+def qwen3(sizes: Sizes) -> ModelConfig:
+    """Qwen3 (arXiv:2505.09388): QK-norm, SwiGLU, rotary base 1,000,000."""
+    layer = qwen3_layer(sizes.heads, sizes.kv_heads, sizes.head_width, sizes.hidden, 1e6)
+    return ModelConfig(vocab_size=sizes.vocab_size, width=sizes.width, context=sizes.context,
+                       layers=(layer,) * sizes.layers, norm=NormSpec(kind="rms", eps=1e-6))
 
 
 def tiny_gemma2() -> ModelConfig:
@@ -99,16 +120,14 @@ def tiny_arcee() -> ModelConfig:
                        norm=NormSpec(kind="rms", eps=1e-5), tied=False)
 
 
-def qwen3(width: int, hidden: int, layers: int, heads: int, kv_heads: int, head_width: int, *,
-          vocab_size: int = 151_936, context: int = 40_960) -> ModelConfig:
-    """Qwen3 (arXiv:2505.09388): QK-norm, SwiGLU, rotary base 1,000,000."""
-    layer = qwen3_layer(heads, kv_heads, head_width, hidden, 1e6)
-    return ModelConfig(vocab_size=vocab_size, width=width, context=context, layers=(layer,) * layers,
-                       norm=NormSpec(kind="rms", eps=1e-6))
-
-
 LLAMA_3_2_SCALING = RopeScaling(factor=32.0, low_frequency_factor=1.0, high_frequency_factor=4.0,
                                 original_context=8192)
+
+LLAMA_3_2_1B = Sizes(vocab_size=128_256, context=131_072, width=2048, layers=16, heads=32, kv_heads=8, head_width=64,
+                     hidden=8192)
+QWEN3_0_6B = Sizes(vocab_size=151_936, context=40_960, width=1024, layers=28, heads=16, kv_heads=8, head_width=128,
+                   hidden=3072)
+TINY = Sizes(vocab_size=256, context=128, width=32, layers=2, heads=4, kv_heads=2, head_width=8, hidden=64)
 
 # Name -> builder. The tiny ones are for learning and tests: the real shapes at width 32.
 PRESETS: dict[str, Callable[[], ModelConfig]] = {
@@ -117,13 +136,11 @@ PRESETS: dict[str, Callable[[], ModelConfig]] = {
     "gpt2-774m": partial(gpt2, layers=36, heads=20, width=1280),
     "gpt2-1558m": partial(gpt2, layers=48, heads=25, width=1600),
     "gpt-config-124m": gpt_config_124m,
-    "llama-3.2-1b": partial(llama, 128_256, 2048, 8192, 16, 32, 8, context=131_072,
-                            scaling=LLAMA_3_2_SCALING),
-    "qwen3-0.6b": partial(qwen3, 1024, 3072, 28, 16, 8, 128),
+    "llama-3.2-1b": partial(llama, LLAMA_3_2_1B, LLAMA_3_2_SCALING),
+    "qwen3-0.6b": partial(qwen3, QWEN3_0_6B),
     "tiny-gpt2": lambda: gpt2(layers=2, heads=4, width=32).replace(vocab_size=256, context=128),
-    "tiny-llama": lambda: llama(256, 32, 64, 2, 4, 2, context=128,
-                                scaling=LLAMA_3_2_SCALING.replace(factor=4.0, original_context=32)),
-    "tiny-qwen3": partial(qwen3, 32, 64, 2, 4, 2, 8, vocab_size=256, context=128),
+    "tiny-llama": partial(llama, TINY, LLAMA_3_2_SCALING.replace(factor=4.0, original_context=32)),
+    "tiny-qwen3": partial(qwen3, TINY),
     "tiny-gemma2": tiny_gemma2,
     "tiny-exaone4": tiny_exaone4,
     "tiny-arcee": tiny_arcee,
