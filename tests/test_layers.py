@@ -26,7 +26,7 @@ LAYERS = {
 LAYER_ZERO = ("errors", "units", "files", "config", "documents")  # each may import those before it
 TORCH_FROM = {"seeding", "machine"}  # and every unit from layer 2 up, but not report and cli
 PLAIN = {"pydantic", "tomli_w"}  # third-party packages that layer 0 may import
-ANYWHERE = {"tokenizing": {"tokenizers", "jinja2", "numpy"}, "report": {"jinja2"}, "cli": {"click"},
+ANYWHERE = {"tokenizing": {"tokenizers", "jinja2", "numpy"}, "report": {"jinja2", "markupsafe"}, "cli": {"click"},
             "machine": {"psutil"}, "environment": {"psutil"}, "pretraining": {"psutil"},
             "data_sampling": {"numpy", "pydantic"}, "loading": {"safetensors", "pydantic"},
             "lora": {"safetensors"}, "training": {"safetensors"}}
