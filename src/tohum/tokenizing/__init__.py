@@ -1,0 +1,1 @@
+"""Tokenizing: text <-> token ids, over the `tokenizers` library."""
