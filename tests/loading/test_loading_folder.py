@@ -245,6 +245,10 @@ def test_a_model_without_tokenizer_says_so_when_it_is_asked_for(folder):
         load_model(folder).tokenizer  # noqa: B018
 
 
+def test_weights_are_readable_for_those_who_may_read_the_other_files(folder):
+    assert (folder / "model.safetensors").stat().st_mode == (folder / "config.json").stat().st_mode
+
+
 def test_writing_reports_the_systems_refusal_as_other_writers_do(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_file(tmp_path / "absent" / "model.safetensors", {"a": torch.zeros(1)})

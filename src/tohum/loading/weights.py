@@ -102,8 +102,11 @@ def split(tensors: Mapping[str, Tensor], shard_bytes: int) -> list[dict[str, Ten
 
 def write_file(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """One safetensors file. Raises OSError, as other writers do, when the system refuses (a full disk)."""
+    path.touch()
+    mode = path.stat().st_mode  # as the user's umask has it; safetensors would make a file for its owner alone
     try:
         save_file(dict(tensors), path, metadata={"format": "pt"})  # transformers asks for this mark
+        path.chmod(mode)
     except SafetensorError as error:
         code = re.search(r"os error (\d+)", str(error))
         if code is None:
