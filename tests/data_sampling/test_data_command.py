@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from tohum.cli.data import Progress, parse_weights
+from tohum.data_sampling.config import PrepareConfig
+from tohum.data_sampling.prepare import prepare
 from tohum.errors import ConfigError
 from tohum.tokenizing.tokenizer import Tokenizer
 
@@ -25,10 +27,16 @@ def tohum(*arguments: object, stdin: bytes = b"") -> subprocess.CompletedProcess
 def folder(tmp_path: Path, characters: Tokenizer) -> Path:
     characters.save(tmp_path / "tok")
     (tmp_path / "masal.txt").write_text("Bir varmış, bir yokmuş.\nEvvel zaman içinde,\n" * 20, "utf-8")
-    done = tohum("prepare", tmp_path / "masal.txt", "--tokenizer", tmp_path / "tok", "--out", tmp_path / "data", "--json")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert set(json.loads(done.stdout)) >= {"documents", "train_tokens", "val_tokens", "fingerprint", "sources"}
+    prepare([str(tmp_path / "masal.txt")], characters, tmp_path / "data", PrepareConfig())
     return tmp_path
+
+
+def test_prepare_prints_one_json_object_with_the_keys_of_the_contract(folder):
+    done = tohum("prepare", folder / "masal.txt", "--tokenizer", folder / "tok", "--out", folder / "new", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    result = json.loads(done.stdout)
+    assert set(result) >= {"documents", "train_tokens", "val_tokens", "fingerprint", "sources"}
+    assert not result["reused"]
 
 
 def test_prepare_says_when_it_reuses_and_what_stops_it(folder):

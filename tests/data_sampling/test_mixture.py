@@ -14,7 +14,7 @@ from tohum.errors import ConfigError
 SHARES = st.lists(st.integers(1, 40), min_size=1, max_size=8)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(SHARES)
 @example([1, 39, 1, 1])
 @example([1] * 8)

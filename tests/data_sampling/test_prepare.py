@@ -17,6 +17,7 @@ from tohum.data_sampling.shards import DataFolder
 from tohum.data_sampling.verify import verify
 from tohum.errors import ConfigError, DataError, FailedError
 from tohum.files import sha256_file, write_json
+from tohum.tokenizing.tokenizer import Tokenizer
 from tohum.tokenizing.training import train
 
 BOOK = "".join(f"Satır {n}: şu köşe yaz köşesi, bu köşe kış köşesi.\n" for n in range(100))
@@ -63,12 +64,26 @@ def test_documents_keep_their_boundaries_and_marks(make):
     assert (entry.documents, entry.train.documents + entry.val.documents, entry.split_by) == (40, 40, "documents")
 
 
+@pytest.mark.slow
 def test_long_documents_are_encoded_in_stretches_as_if_they_were_whole(shared_data, tmp_path):
     for name in ("text_en/tinyshakespeare.txt", "text_tr/tbmm_tutanak_2020-10-14.txt"):
         text = (shared_data / name).read_text("utf-8")
         tokenizer = train([text[:300_000]], kind="bpe", vocab_size=800)
         prepare([str(shared_data / name)], tokenizer, tmp_path / name, PrepareConfig(val_fraction=0))
         assert DataFolder.open(tmp_path / name).tokens(0, "train")[:].tolist() == tokenizer.document_ids(text)
+
+
+def test_a_vocabulary_with_its_own_beginning_mark_marks_every_document_once(shared_data, tmp_path):
+    tokenizer = Tokenizer.load(shared_data / "tokenizers" / "llama2_tokenizer.model")
+    (tmp_path / "a.txt").write_text(lines(1, 40), "utf-8")
+    prepare([str(tmp_path / "a.txt")], tokenizer, tmp_path / "lines", PrepareConfig(split="line"))
+    ids = DataFolder.open(tmp_path / "lines").tokens(0, "train")[:].tolist()
+    assert ids.count(tokenizer.bos_id) == ids.count(tokenizer.eos_id) > 30
+    assert ids[:2] != [tokenizer.bos_id] * 2
+    prepare([str(tmp_path / "a.txt")], tokenizer, tmp_path / "whole", PrepareConfig())
+    whole = DataFolder.open(tmp_path / "whole")
+    train_ids, val_ids = (whole.tokens(0, side)[:].tolist() for side in ("train", "val"))
+    assert (train_ids.count(1), train_ids.count(2), val_ids.count(1), val_ids.count(2)) == (1, 0, 0, 1)
 
 
 def test_small_shards_hold_the_same_stream_as_one(make):
