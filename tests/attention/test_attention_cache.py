@@ -87,6 +87,17 @@ def test_rows_that_have_ended_may_idle_as_padding(window):
     same(found, torch.stack([whole[0, 8], whole[1, 4]]))
 
 
+def test_padding_with_any_position_computes_no_nan():
+    network, ids = build(window=3, soft_cap=2.0), torch.randint(50, (2, 12))
+    cache = network.new_cache(2, 12)
+    network.logits(ids[:, :8], cache=cache)
+    cache.advance(8)
+    padding, positions = torch.tensor([[0, 0], [-1, -1]]), torch.tensor([[8, 9], [0, 0]])  # far outside its window
+    found = network.logits(ids[:, 8:10], documents=padding, positions=positions, cache=cache)
+    assert torch.isfinite(found).all()
+    same(found[0], network.logits(ids)[0, 8:10])
+
+
 @pytest.mark.parametrize("window", [None, 3])
 def test_reset_forgets_the_old_text(window):
     network, cache = build(window=window), None
