@@ -79,10 +79,10 @@ def thin(values: list[Point], most: int = MOST_POINTS) -> list[Point]:
 
 
 def smooth(values: list[Point], share: float = 0.025) -> list[Point]:
-    """Moving average over `share` of the line; the window shrinks towards both ends, so it adds no lag."""
+    """Moving average over `share` of the line; shorter at the start, where a steep line would be moved by it."""
     reach = max(1, round(share * len(values) / 2))
-    window = [min(reach, index, len(values) - 1 - index) for index in range(len(values))]
-    return [mean(values[index - w:index + w + 1], at=values[index]) for index, w in enumerate(window)]
+    return [mean(values[index - min(reach, index):index + min(reach, index) + 1], at=values[index])
+            for index in range(len(values))]
 
 
 def mean(group: list[Point], at: Point | None = None) -> Point:
@@ -103,7 +103,7 @@ def draw(figure: Figure) -> dict[str, Any] | None:
 
     return {
         "title": figure.title, "unit": figure.unit, "large": figure.large,
-        "y_ticks": [(height(value) / SIDE * 100, label(value)) for value in ticks(low, high, 5 if figure.large else 3)],
+        "y_ticks": [(height(value) / SIDE * 100, label(value)) for value in ticks(low, high, 6 if figure.large else 4)],
         "rules": spread([(name, height(value), f"{value:.3f}") for name, value in figure.rules]),
         "views": [view(axis, figure, every, height) for axis in AXES],
         "legend": [(series.name, series.look) for series in figure.series if series.hover],

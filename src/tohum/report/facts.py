@@ -123,7 +123,9 @@ def outcome_row(row: Line) -> Line | None:
         return None
     unit = str(row.get("unit", ""))
     numbers = [value for value in (predicted, measured, low, high) if value is not None]
-    middle, reach = predicted, max(abs(value - predicted) for value in numbers) or abs(predicted) * 0.1 or 1.0
+    if low is None:
+        numbers += [predicted * 0.9, predicted * 1.1]  # a scale of ten percent at least
+    middle, reach = predicted, max(abs(value - predicted) for value in numbers) or 1.0
     places = {key: 50 + 42 * (value - middle) / reach
               for key, value in (("low", low), ("high", high), ("predicted", predicted), ("measured", measured))
               if value is not None}

@@ -3,9 +3,10 @@
 from tohum.report.curves import Figure, Interval, Point, Series, points, smooth, thin
 from tohum.report.read import Line, RunRecord, first_number, number
 
-SMALL = (("lr", "Learning rate", "", True), ("tokens_per_second", "Throughput", "tokens per second", True),
+# key of a step line, title, unit, whether it is noisy
+SMALL = (("lr", "Learning rate", "", False), ("tokens_per_second", "Throughput", "tokens per second", True),
          ("grad_norm", "Gradient norm", "before clipping", True))
-BASELINES = (("order5_bits_per_byte", "order-5 byte model"), ("xz_bits_per_byte", "xz after the training text"))
+BASELINES = (("order5_bits_per_byte", "order-5 model"), ("xz_bits_per_byte", "xz after training"))
 
 
 def single(run: RunRecord) -> list[Figure]:
@@ -19,8 +20,9 @@ def single(run: RunRecord) -> list[Figure]:
     loss = Figure(title="Loss", unit="nats per token",
                   series=[*noisy("training", "b", thin(points(run.steps, "loss"))),
                           line("validation", "a dots", points(run.evaluations, "loss"))])
-    small = [Figure(title=title, unit=unit, from_zero=zero, series=noisy("", "a", thin(points(run.steps, key))))
-             for key, title, unit, zero in SMALL]
+    small = [Figure(title=title, unit=unit, from_zero=True, series=noisy("", "a", values) if noise else
+                    [line("", "a", values)])
+             for key, title, unit, noise in SMALL if (values := thin(points(run.steps, key)))]
     return [bits, loss, *small]
 
 
@@ -37,8 +39,8 @@ def overlaid(runs: tuple[RunRecord, RunRecord]) -> list[Figure]:
         Figure(title="Bits per byte", unit="on text that was held out", large=True,
                series=series("evaluations", "bits_per_byte", " dots", soft=False)),
         Figure(title="Training loss", unit="nats per token", series=series("steps", "loss", "", soft=True)),
-        *(Figure(title=title, unit=unit, from_zero=zero, series=series("steps", key, "", soft=key != "lr"))
-          for key, title, unit, zero in SMALL)]
+        *(Figure(title=title, unit=unit, from_zero=True, series=series("steps", key, "", soft=noise))
+          for key, title, unit, noise in SMALL)]
 
 
 def noisy(name: str, colour: str, values: list[Point]) -> list[Series]:
