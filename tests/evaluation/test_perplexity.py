@@ -106,13 +106,13 @@ def test_perplexity_in_bfloat16_is_close_to_float32():
 
 
 def test_perplexity_memory_is_flat_from_ten_to_a_thousand_batches():
-    vocab = 4000
+    vocab = 5000
     network, lengths, process = build(vocab=vocab), np.ones(vocab, np.int32), psutil.Process()
     seen: list[int] = []
 
     def batches(count: int) -> Iterator[Batch]:
         for number in range(count):
-            tokens = torch.randint(vocab, (4, 17), generator=torch.Generator().manual_seed(number))
+            tokens = torch.randint(vocab, (2, 5), generator=torch.Generator().manual_seed(number))
             if number % 10 == 9:
                 seen.append(process.memory_info().rss)
             yield Batch(inputs=tokens[:, :-1], targets=tokens[:, 1:])
@@ -120,7 +120,7 @@ def test_perplexity_memory_is_flat_from_ten_to_a_thousand_batches():
     evaluate(network, batches(10), lengths)
     after_ten = max(seen)
     evaluate(network, batches(1000), lengths)
-    assert max(seen) - after_ten < 20e6  # stored logits of 1,000 batches would be 1,024 MB
+    assert max(seen) - after_ten < 20e6  # stored logits of 1,000 batches would be 160 MB
 
 
 def test_perplexity_refuses_nothing_to_predict_and_broken_weights():
