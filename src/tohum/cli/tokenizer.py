@@ -113,8 +113,8 @@ def inspect_command(path: Path, text: str | None, as_json: bool) -> None:
     special = {role: value for role in ("bos", "eos", "pad", "unk")
                if (value := getattr(tokenizer.special, role)) is not None}
     rows = [f"{i:>8}  {piece!r}" for i, piece in zip(ids, pieces, strict=True)]
-    facts = f"{tokenizer.kind}, {tokenizer.vocab_size:,} entries, pattern {tokenizer.pattern or 'of its own'}, special " \
-            f"{special or 'none'}"
+    facts = (f"{tokenizer.kind}, {tokenizer.vocab_size:,} entries, pattern {tokenizer.pattern or 'of its own'}, "
+             f"special {special or 'none'}")
     summary = f"{len(ids)} tokens for {size} bytes: {size / max(1, len(ids)):.2f} bytes per token"
     emit({"ids": ids, "pieces": pieces, "kind": tokenizer.kind, "vocab_size": tokenizer.vocab_size,
           "special": special}, "\n".join([facts, "|".join(pieces), *rows, summary]), as_json)
@@ -134,7 +134,8 @@ def compare_command(paths: tuple[Path, ...], source: str, as_json: bool) -> None
 
     texts = [document.text for opened in open_sources([source]) for document in opened.documents()]
     rows = compare([(str(path), Tokenizer.load(path)) for path in paths], texts)
-    head = f"{'tokenizer':<28}{'kind':>10}{'entries':>9}{'tokens':>11}{'bytes/token':>13}{'MB/s':>8}{'unused':>8}  exact"
+    head = (f"{'tokenizer':<28}{'kind':>10}{'entries':>9}{'tokens':>11}{'bytes/token':>13}{'MB/s':>8}{'unused':>8}"
+            "  exact")
     lines = [f"{row.name[-27:]:<28}{row.kind:>10}{row.vocab_size:>9,}{row.tokens:>11,}{row.bytes_per_token:>13.3f}"
              f"{row.megabytes_per_second:>8.1f}{row.unused:>8,}  {'yes' if row.exact else 'no'}" for row in rows]
     emit({"rows": [asdict(row) for row in rows]}, "\n".join([head, *lines]), as_json)

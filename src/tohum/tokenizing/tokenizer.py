@@ -166,10 +166,14 @@ class Tokenizer:
         return text[1:] if self._adds_space and text.startswith(" ") else text
 
     def token_text(self, token_id: int) -> str:
-        """One token as a person reads it: its text, or the special token's own spelling."""
+        """One token as a person reads it: its text, a special token's spelling, part of a character as ‹C4›."""
         if token_id in self.special_ids:
             return self.engine.id_to_token(token_id) or ""
-        return self.token_bytes(token_id).decode("utf-8", errors="replace")
+        spelled = self.token_bytes(token_id)
+        try:
+            return spelled.decode("utf-8")
+        except UnicodeDecodeError:
+            return f"‹{spelled.hex(' ').upper()}›"
 
     def stream(self) -> "IncrementalDecoder":
         """Text piece by piece while ids arrive."""

@@ -9,6 +9,7 @@
 The last three start from all 256 bytes: nothing is unknown, and ids spell every text exactly.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
@@ -46,6 +47,9 @@ def train(texts: Iterable[str], *, kind: Kind, vocab_size: int | None = None,
         tokenizer = train_bytes(counted, kind, vocab_size or DEFAULT_VOCAB_SIZE, pattern)
     if not counted.characters:
         raise DataError("the sources hold no text; a tokenizer needs some to learn from")
+    if vocab_size is not None and kind != "char" and tokenizer.vocab_size > vocab_size:
+        raise ConfigError(f"--vocab-size {vocab_size}: kind {kind} starts from {tokenizer.vocab_size} entries, each "
+                          f"byte at the start and inside of words; ask for at least {tokenizer.vocab_size}")
     if vocab_size is not None and tokenizer.vocab_size < vocab_size:
         raise DataError(f"--vocab-size {vocab_size}: this text of {counted.characters:,} characters gives only "
                         f"{tokenizer.vocab_size:,} entries of kind {kind}\n"
@@ -111,7 +115,26 @@ def train_bytes(texts: Iterable[str], kind: str, vocab_size: int, pattern: str) 
                                          max_input_chars_per_word=10_000))
         trainer = trainers.WordPieceTrainer(continuing_subword_prefix=METASPACE, **common)
         decoder = decoders.Sequence([decoders.Replace(METASPACE, ""), decoders.ByteLevel()])
+        texts = itertools.chain([every_byte_inside_a_word()], texts)
     engine.pre_tokenizer = byte_level(pattern)
     engine.decoder = decoder
     engine.train_from_iterator(texts, trainer)
-    return Tokenizer(engine, kind=kind, special=Special(eos=END, pad=END), pattern=pattern)
+    return Tokenizer(settled(engine), kind=kind, special=Special(eos=END, pad=END), pattern=pattern)
+
+
+def settled(engine: Engine) -> Engine:
+    """The engine as it will be read again: Unigram's scores change in their last digit when first written."""
+    text = engine.to_str()
+    while (again := Engine.from_str(text)).to_str() != text:
+        text = again.to_str()
+    return again
+
+
+def every_byte_inside_a_word() -> str:
+    """A text in which each byte that UTF-8 can hold follows another inside a word, where the pattern allows it.
+
+    WordPiece knows a byte inside a word only if it saw it there; without this a rare letter would be unknown.
+    """
+    leads = [chr(code) for code in range(0x800, 0x110000, 0x400) if not 0xD800 <= code < 0xE000]
+    characters = [chr(code) for code in range(0x800)] + leads
+    return " ".join(before + character for character in characters for before in ("a", "!", " ", "\n", character))
