@@ -8,6 +8,7 @@ from tohum.generation import text as text_module
 from tohum.generation.choice import Choice
 from tohum.generation.decode import generate
 from tohum.generation.text import Continuation, Generated, generate_text
+from tohum.loading.llama2c import read_llama2c
 from tohum.model.config import AttentionSpec, FeedForwardSpec, LayerSpec, ModelConfig, NormSpec
 from tohum.model.network import Network
 from tohum.tokenizing.tokenizer import Tokenizer
@@ -127,6 +128,19 @@ def test_text_uses_the_same_ids_as_decoding(network, tokenizer):
     if tokenizer.eos_id not in ids and max(ids) < tokenizer.vocab_size:
         assert result.token_ids == ids
     assert result.finish_reason == "length"
+
+
+def test_text_of_a_published_model_continues_as_published(shared_data):
+    config, weights = read_llama2c(shared_data / "models" / "stories260K.bin")
+    story, tokenizer = Network(config), Tokenizer.load(shared_data / "models" / "stories260K_tok512.bin")
+    story.load_state_dict(weights)
+    story.eval()
+    whole = generate_text(story, tokenizer, [""], choice=Choice(temperature=0), max_tokens=70)[0]
+    assert whole.text.startswith("Once upon a time, there was a little girl named Lily. She loved to play outside "
+                                 "in the park. One day, she saw a big, red ball. She wanted to play with it")
+    assert whole.text == tokenizer.decode(whole.token_ids)
+    rest = generate_text(story, tokenizer, ["Once upon a time, there was"], choice=Choice(temperature=0), max_tokens=12)
+    assert rest[0].text.startswith(" a little girl named Lily.")  # the space belongs to the new text
 
 
 def test_text_leaves_training_mode_and_global_randomness_alone(network, tokenizer):

@@ -32,20 +32,28 @@ class Continuation:
     def __init__(self, number: int, prompt: Sequence[int], tokenizer: Tokenizer, stops: Sequence[str],
                  on_text: OnText | None):
         self.number, self.prompt_tokens, self.on_text = number, len(prompt), on_text
-        self.end_id = tokenizer.eos_id
-        self.stream, self.stops = tokenizer.stream(), StopStrings(stops)
-        for token in prompt:  # so that the first new token is read in its place: " time", not "time"
-            self.stream.push(token)
+        self.tokenizer, self.stream, self.stops = tokenizer, tokenizer.stream(), StopStrings(stops)
+        # The prompt may end inside a character, which the first new token then completes.
+        self.at_start = not "".join([self.stream.push(token) for token in prompt])
         self.text, self.token_ids, self.ended = "", [], False
 
     def push(self, token: int) -> bool:
         """Take the next token; True when the text ends with it."""
-        if token == self.end_id:
+        if token == self.tokenizer.eos_id:
             self.ended = True
         else:
             self.token_ids.append(token)
-            self.show(self.stops.push(self.stream.push(token)))
+            self.show(self.stops.push(self.read(token)))
         return self.ended or self.stops.found
+
+    def read(self, token: int) -> str:
+        """The characters that a token completes. SentencePiece's space before a text is no part of it."""
+        piece = self.stream.push(token)
+        if self.at_start and piece:
+            self.at_start = False
+            if piece.startswith(" ") and not self.tokenizer.decode([token]).startswith(" "):
+                return piece[1:]
+        return piece
 
     def show(self, piece: str) -> None:
         """Add what is certain to the text and hand it on."""
