@@ -31,7 +31,7 @@ check: lint
 	$(PYTEST) -n $(WORKERS) $(PYTEST_ARGS)
 
 lint: .venv/.ready-to-develop
-	$(BIN)/ruff check src tests examples benchmarks
+	$(BIN)/ruff check src tests examples docs benchmarks
 	$(BIN)/pyrefly check --summary=none
 
 bench: .venv/.ready-to-develop

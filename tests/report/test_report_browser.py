@@ -97,7 +97,7 @@ def test_slider_goes_through_the_moments_of_the_samples(open_page, report):
 
 def test_page_is_complete_without_scripts(open_page, report):
     page = open_page(report, java_script_enabled=False)
-    assert page.locator("svg.tokens path.dot").first.is_visible()
+    assert page.locator("svg.tokens").first.is_visible()
     assert page.locator(".moment:visible").count() == 5
     page.get_by_text("over time").click()
     assert page.locator("svg.seconds").first.is_visible()
