@@ -78,8 +78,8 @@ def user_error(error: OSError, path: Path) -> Exception:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return ConfigError(f"{where}: no permission to write; choose another --out")
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY):
-        return ConfigError(f"{where}: {error.strerror.lower()}; choose another --out")
-    return FailedError(f"{where}: {error.strerror}")
+        return ConfigError(f"{where}: {os.strerror(error.errno or 0).lower()}; choose another --out")
+    return FailedError(f"{where}: {error.strerror or error}")
 
 
 def nearest_folder(path: Path) -> Path:

@@ -73,6 +73,17 @@ def pick_device(name: str) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def compile_problem() -> str | None:
+    """Why torch.compile cannot be used here (no C++ compiler, say); None where it works."""
+    try:
+        compiled = torch.compile(lambda x: torch.sin(x) + 1)
+        compiled(torch.zeros(8))
+    except Exception as error:  # whatever the compiler stack raises means the same: do without it
+        first_line = (str(error).strip() or "no message").splitlines()[0]
+        return f"{type(error).__name__}: {first_line[:160]}"
+    return None
+
+
 class Watchdog:
     """Samples resident memory in the background, for peaks of a part of a run (ru_maxrss knows only the whole)."""
 

@@ -15,9 +15,8 @@ def parse_count(text: str | int | float) -> int:
     Raises ConfigError for anything that is no whole non-negative number.
     """
     match = NUMBER.fullmatch(str(text).replace("_", "").replace(",", ""))
-    unit = match and match[2].lower()
-    if match and len(unit) == 2 and unit.endswith("b"):
-        unit = unit[0]
+    unit = match[2].lower() if match else ""
+    unit = unit[0] if len(unit) == 2 and unit.endswith("b") else unit
     if not match or unit not in COUNT_UNITS:
         raise ConfigError(f"'{text}' is not a number; write a count like 2000, 500k, 1.5M or 2G")
     value = float(match[1]) * COUNT_UNITS[unit]

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -33,8 +34,8 @@ def command() -> None:
 @click.option("--out", type=FOLDER, required=True, help="Folder to write.")
 @force_option
 @json_option
-def train_command(sources: tuple[str, ...], kind: str, vocab_size: int | None, pattern: str, train_bytes: int,
-                  split: str, text_key: str, out: Path, force: bool, as_json: bool) -> None:
+def train_command(sources: tuple[str, ...], kind: Any, vocab_size: int | None, pattern: str, train_bytes: int,
+                  split: Any, text_key: str, out: Path, force: bool, as_json: bool) -> None:
     """Learn a vocabulary from files, folders, JSONL, CSV, Parquet, '-' (stdin), python-docs or python-source."""
     import time
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from tohum.data_sampling.batch import IGNORED
 
@@ -77,14 +76,14 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             part = hidden[start : start + rows].to(dtype)
             loss, grad = chunk_loss(part, weight, targets[start : start + rows], soft_cap, gradient=True)
             total += loss
-            grad = grad.to(dtype)  # (n, V)
-            grad_hidden[start : start + rows] = grad @ weight
-            grad_head += grad.T @ part
+            assert grad is not None
+            narrow = grad.to(dtype)  # (n, V)
+            grad_hidden[start : start + rows] = narrow @ weight
+            grad_head += narrow.T @ part
         ctx.save_for_backward(grad_hidden, grad_head.to(head.dtype))
         return total
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> Any:
         grad_hidden, grad_head = ctx.saved_tensors
         return grad_hidden * upstream.to(grad_hidden.dtype), grad_head * upstream, None, None, None, None

@@ -10,7 +10,7 @@ from tohum.files import sha256_json
 from tohum.model.config import ModelConfig
 from tohum.model.init import initialise
 from tohum.model.network import Network
-from tohum.pretraining.config import PretrainRecipe
+from tohum.pretraining.config import ResolvedRecipe
 from tohum.pretraining.resolve import plain_recipe
 from tohum.seeding import generator
 from tohum.training.checkpoint import Identity
@@ -34,7 +34,7 @@ class Built:
     identity: Identity
 
 
-def build(recipe: PretrainRecipe, config: ModelConfig, data: DataFolder, ranks: Ranks) -> Built:
+def build(recipe: ResolvedRecipe, config: ModelConfig, data: DataFolder, ranks: Ranks) -> Built:
     """Network with initial weights, optimizer, batches and objective for a resolved recipe."""
     t = recipe.training
     torch.set_num_threads(t.threads)
@@ -55,7 +55,7 @@ def build(recipe: PretrainRecipe, config: ModelConfig, data: DataFolder, ranks: 
     return Built(network=network, parts=parts, precision=precision, plan=loop_plan(recipe), identity=identity)
 
 
-def loop_plan(recipe: PretrainRecipe) -> TrainPlan:
+def loop_plan(recipe: ResolvedRecipe) -> TrainPlan:
     """The loop's numbers out of a resolved recipe."""
     t = recipe.training
     return TrainPlan(steps=t.steps, schedule=recipe.schedule, seed=t.seed, clip_norm=t.clip_norm,

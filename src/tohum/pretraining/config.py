@@ -3,7 +3,7 @@
 A key that is None is chosen before step 0 (pretraining/resolve.py) and the resolved recipe is stored in the run.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -84,3 +84,38 @@ class PretrainRecipe(Config):
     training: TrainingSection = TrainingSection()
     optimizer: OptimizerSection = OptimizerSection()
     schedule: ScheduleConfig = ScheduleConfig()
+
+
+class ResolvedData(DataSection):
+    """`[data]` without gaps."""
+
+    folder: str
+    max_length: PositiveInt
+
+
+class ResolvedTraining(TrainingSection):
+    """`[training]` without gaps; the length is a number of steps."""
+
+    steps: PositiveInt
+    batch_tokens: PositiveInt
+    micro_batch: PositiveInt
+    eval_every: NonNegativeInt
+    eval_rows: PositiveInt
+    save_every: NonNegativeInt
+    sample_every: NonNegativeInt
+    report_every: PositiveInt
+    device: Literal["cpu", "cuda", "mps"]
+    dtype: Literal["bf16", "fp32", "fp64"]
+    compile: bool
+    threads: PositiveInt
+
+
+class ResolvedRecipe(PretrainRecipe):
+    """A recipe that says everything: what a run stores in its config.toml, and what reproduces it."""
+
+    data: ResolvedData
+    training: ResolvedTraining
+
+    def with_training(self, **changes: Any) -> Self:
+        """A copy with some keys of [training] changed."""
+        return self.replace(training=self.training.model_dump() | changes)

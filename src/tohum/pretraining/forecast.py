@@ -47,7 +47,7 @@ class Forecast:
     def write(self, fraction: float, state: TrainState, journal: Journal) -> None:
         """The line of the journal."""
         made = self.predictions[fraction]
-        pace = (state.seconds - self.started_seconds) / max(1, state.step - self.started_step)
+        pace = (state.seconds - (self.started_seconds or 0.0)) / max(1, state.step - self.started_step)
         journal.write("prediction", step=state.step, fraction=fraction, seconds=round(state.seconds, 3),
                       bits_per_byte=made.bits_per_byte, low=made.low, high=made.high,
                       finish_seconds=round(state.seconds + pace * (self.steps - state.step), 1),

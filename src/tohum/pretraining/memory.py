@@ -17,7 +17,7 @@ from tohum.model.counting import (
     feed_forward_matrices,
     training_memory,
 )
-from tohum.pretraining.config import PretrainRecipe
+from tohum.pretraining.config import ResolvedRecipe
 from tohum.pretraining.probe import Measured
 
 FREE_SHARE = 0.9  # of the free memory that a forecast may plan with
@@ -42,7 +42,7 @@ class Memory:
         return {name: getattr(self, name) for name in names}
 
 
-def forecast_memory(config: ModelConfig, recipe: PretrainRecipe, measured: Measured | None) -> Memory:
+def forecast_memory(config: ModelConfig, recipe: ResolvedRecipe, measured: Measured | None) -> Memory:
     """Arithmetic from the configuration; a trial's peak replaces the sum where there was one."""
     t = recipe.training
     one, two = (parts_of(config, recipe, rows) for rows in (1, 2))
@@ -61,7 +61,7 @@ def base_bytes(measured: Measured, parts: dict[str, int]) -> int:
     return max(0, measured.peak_memory_bytes - sum(parts.values()))
 
 
-def parts_of(config: ModelConfig, recipe: PretrainRecipe, rows: int) -> dict[str, int]:
+def parts_of(config: ModelConfig, recipe: ResolvedRecipe, rows: int) -> dict[str, int]:
     """The model's own parts for a micro-batch of `rows` windows."""
     t = recipe.training
     batch = MicroBatch(rows=rows, tokens=recipe.data.max_length, autocast=t.dtype == "bf16",

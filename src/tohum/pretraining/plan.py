@@ -9,10 +9,10 @@ from typing import Any, Self
 
 from tohum.data_sampling.shards import DataFolder
 from tohum.errors import ConfigError
-from tohum.machine import process_seconds
+from tohum.machine import compile_problem, process_seconds
 from tohum.model.config import ModelConfig
 from tohum.model.counting import flops_per_token, parameters
-from tohum.pretraining.config import PretrainRecipe
+from tohum.pretraining.config import PretrainRecipe, ResolvedRecipe
 from tohum.pretraining.corpus import statistics
 from tohum.pretraining.memory import Memory, forecast_memory
 from tohum.pretraining.predict import Prediction, Size, predict
@@ -34,7 +34,7 @@ MAX_DEPTH = 24
 class Plan:
     """What will be done, and what is expected of it."""
 
-    recipe: PretrainRecipe
+    recipe: ResolvedRecipe
     config: ModelConfig
     parameters: int
     seconds: float | None  # of the whole run, from the start of the process; None: not measured
@@ -60,7 +60,7 @@ class Plan:
             "measured": asdict(self.measured) if self.measured else None, "notes": list(self.notes)}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any], recipe: PretrainRecipe) -> Self:
+    def from_json(cls, values: dict[str, Any], recipe: ResolvedRecipe) -> Self:
         """A stored plan with the run's resolved recipe."""
         made = None
         if values["predicted_bits_per_byte"] is not None:
@@ -79,11 +79,20 @@ def make_plan(recipe: PretrainRecipe, data: DataFolder, ranks: Ranks, *, measure
     if t.budget is not None:
         return plan_for_budget(recipe, data, t.budget)
     resolved, config = resolve(recipe, data, ranks.world_size)
+    resolved, notes = without_broken_compiler(resolved)
     arithmetic = flops_per_token(config, resolved.data.max_length) * resolved.training.steps
     measured = None
     if measure and ranks.world_size == 1 and arithmetic * resolved.training.batch_tokens > WORTH_MEASURING_FLOPS:
         measured = probe(resolved, config, data, PROBE_MAX_SECONDS)
-    return assemble(resolved, config, data, measured, budget_seconds=None)
+    return assemble(resolved, config, data, measured, notes=notes)
+
+
+def without_broken_compiler(resolved: ResolvedRecipe) -> tuple[ResolvedRecipe, tuple[str, ...]]:
+    """Where torch.compile fails, the run does without it and says so."""
+    problem = compile_problem() if resolved.training.compile else None
+    if problem is None:
+        return resolved, ()
+    return resolved.with_training(compile=False), (f"torch.compile fails here ({problem}); training without it",)
 
 
 def plan_for_budget(recipe: PretrainRecipe, data: DataFolder, budget_seconds: float) -> Plan:
@@ -108,7 +117,8 @@ def plan_for_budget(recipe: PretrainRecipe, data: DataFolder, budget_seconds: fl
         raise ConfigError(f"--budget: {budget_seconds:.0f} s are over before the first step "
                           f"({process_seconds():.0f} s of start, {closing:.0f} s of closing work); give more time")
     resolved, config = resolve(with_steps(recipe, None if fixed else depth, steps), data)
-    return assemble(resolved, config, data, measured, budget_seconds=budget_seconds)
+    resolved, notes = without_broken_compiler(resolved)
+    return assemble(resolved, config, data, measured, budget_seconds=budget_seconds, notes=notes)
 
 
 def with_steps(recipe: PretrainRecipe, depth: int | None, steps: int) -> PretrainRecipe:
@@ -142,13 +152,13 @@ def choose_depth(data: DataFolder, flops: float) -> int:
     return best
 
 
-def closing_seconds(resolved: PretrainRecipe, data: DataFolder, measured: Measured) -> float:
+def closing_seconds(resolved: ResolvedRecipe, data: DataFolder, measured: Measured) -> float:
     """Work after the last step: the whole validation text, samples, the last checkpoint, the report."""
     rows = data.val_tokens / resolved.data.max_length
     return CLOSING_SECONDS + SAMPLE_SECONDS + CHECKPOINT_SECONDS + rows * measured.row_evaluation_seconds
 
 
-def steps_within(resolved: PretrainRecipe, seconds: float, measured: Measured) -> int:
+def steps_within(resolved: ResolvedRecipe, seconds: float, measured: Measured) -> int:
     """Steps whose training, validations, samples and checkpoints on the way take `seconds`."""
     # The intervals follow from the steps (resolve.py), so their number is known: about 9 validations and 4 samples.
     fixed = 9 * CHECKPOINT_SECONDS + 4 * SAMPLE_SECONDS
@@ -157,8 +167,8 @@ def steps_within(resolved: PretrainRecipe, seconds: float, measured: Measured) -
     return int((seconds - fixed) / (measured.step_seconds + validations))
 
 
-def assemble(resolved: PretrainRecipe, config: ModelConfig, data: DataFolder, measured: Measured | None,
-             budget_seconds: float | None) -> Plan:
+def assemble(resolved: ResolvedRecipe, config: ModelConfig, data: DataFolder, measured: Measured | None, *,
+             budget_seconds: float | None = None, notes: tuple[str, ...] = ()) -> Plan:
     """Add what is expected: memory, time, bits per byte."""
     t = resolved.training
     text = statistics(data) if measured else None
@@ -173,7 +183,7 @@ def assemble(resolved: PretrainRecipe, config: ModelConfig, data: DataFolder, me
         seconds = round(process_seconds() + t.steps * 1e6 / one + closing, 1)
     return Plan(recipe=resolved, config=config, parameters=size.parameters, seconds=seconds,
                 closing_seconds=round(closing, 2), budget_seconds=budget_seconds,
-                memory=forecast_memory(config, resolved, measured), measured=measured,
+                memory=forecast_memory(config, resolved, measured), measured=measured, notes=notes,
                 prediction=predict(text, size) if text else None)
 
 

@@ -12,7 +12,7 @@ from tohum.evaluation.perplexity import evaluate
 from tohum.machine import Watchdog, peak_memory_bytes
 from tohum.model.config import ModelConfig
 from tohum.pretraining.build import Built, build
-from tohum.pretraining.config import PretrainRecipe
+from tohum.pretraining.config import ResolvedRecipe
 from tohum.pretraining.watch import validation
 from tohum.training.ranks import Ranks
 from tohum.training.step import optimizer_step
@@ -30,9 +30,9 @@ class Measured:
     peak_memory_bytes: int
 
 
-def probe(recipe: PretrainRecipe, config: ModelConfig, data: DataFolder, seconds: float) -> Measured:
+def probe(recipe: ResolvedRecipe, config: ModelConfig, data: DataFolder, seconds: float) -> Measured:
     """Train for about `seconds` (at least three steps) and validate a few windows."""
-    recipe = recipe.replace(training=recipe.training.replace(compile=False).model_dump())
+    recipe = recipe.with_training(compile=False)
     built = build(recipe, config, data, Ranks())
     started, times, step = time.perf_counter(), [], 0
     with Watchdog() as watchdog:
@@ -48,7 +48,7 @@ def probe(recipe: PretrainRecipe, config: ModelConfig, data: DataFolder, seconds
                     peak_memory_bytes=peak)
 
 
-def evaluation_seconds(recipe: PretrainRecipe, built: Built, data: DataFolder) -> float:
+def evaluation_seconds(recipe: ResolvedRecipe, built: Built, data: DataFolder) -> float:
     """Time to validate EVALUATION_PROBE_ROWS windows; a text without a validation part costs nothing."""
     before = time.perf_counter()
     if data.val_tokens > 1:

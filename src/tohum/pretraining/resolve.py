@@ -5,6 +5,7 @@ from"); every one can be set by hand.
 """
 
 import math
+from typing import Any
 
 from tohum.data_sampling.shards import DataFolder
 from tohum.errors import ConfigError, DataError
@@ -13,7 +14,7 @@ from tohum.model.config import ModelConfig
 from tohum.model.counting import flops_per_token
 from tohum.model.presets import DEFAULT_DEPTH
 from tohum.model.recipe import resolve_model
-from tohum.pretraining.config import OptimizerSection, PretrainRecipe, TrainingSection
+from tohum.pretraining.config import OptimizerSection, PretrainRecipe, ResolvedRecipe, TrainingSection
 
 DEFAULT_MAX_LENGTH = 256  # tokens; longer windows cost attention time that minutes-long runs do not have
 DEFAULT_BATCH_TOKENS = 4096
@@ -26,7 +27,7 @@ COMPILE_PAYS_FLOPS = 6e14  # about an hour here: compiling takes half a minute a
 REFERENCE_WIDTH = 256  # of the rates below
 
 
-def resolve(recipe: PretrainRecipe, data: DataFolder, world_size: int = 1) -> tuple[PretrainRecipe, ModelConfig]:
+def resolve(recipe: PretrainRecipe, data: DataFolder, world_size: int = 1) -> tuple[ResolvedRecipe, ModelConfig]:
     """Fill every gap. Raises ConfigError or DataError for what cannot be had."""
     model = recipe.model
     if model.preset is None and model.depth is None and model.width is None:
@@ -37,12 +38,11 @@ def resolve(recipe: PretrainRecipe, data: DataFolder, world_size: int = 1) -> tu
                         "add text, or prepare with a smaller --val-fraction")
     config = resolve_model(model, data.tokenizer.vocab_size, max_length)
     stride = recipe.data.stride or (max_length if recipe.data.packing == "concatenated" else None)
-    section = recipe.data.replace(max_length=max_length, stride=stride)
-    training = fill_training(recipe.training, data, config, max_length, world_size)
-    optimizer = fill_optimizer(recipe.optimizer, config)
-    resolved = recipe.replace(model=model.model_dump(), data=section.model_dump(), training=training.model_dump(),
-                              optimizer=optimizer.model_dump())
-    return resolved, config
+    section = recipe.data.model_dump() | {"folder": str(data.path), "max_length": max_length, "stride": stride}
+    values = {"model": model.model_dump(), "data": section,
+              "training": fill_training(recipe.training, data, config, max_length, world_size),
+              "optimizer": fill_optimizer(recipe.optimizer, config).model_dump()}
+    return ResolvedRecipe.model_validate(recipe.model_dump() | values), config
 
 
 def longest_window(data: DataFolder) -> int:
@@ -51,7 +51,7 @@ def longest_window(data: DataFolder) -> int:
 
 
 def fill_training(t: TrainingSection, data: DataFolder, config: ModelConfig, max_length: int,
-                  world_size: int) -> TrainingSection:
+                  world_size: int) -> dict[str, Any]:
     """Device, number format, batch, steps and intervals."""
     device = pick_device(t.device)
     dtype = t.dtype
@@ -65,16 +65,16 @@ def fill_training(t: TrainingSection, data: DataFolder, config: ModelConfig, max
                           f"{world_size} processes cannot share equally; use a multiple of {world_size * max_length}")
     steps = t.steps or math.ceil((t.tokens or DEFAULT_EPOCHS * data.train_tokens) / (rows * max_length))
     micro = t.micro_batch or max(1, (GPU_MICRO_BATCH_TOKENS if gpu else MICRO_BATCH_TOKENS) // max_length)
-    return t.replace(
-        steps=steps, tokens=None, budget=None, device=device.type, dtype=dtype, batch_tokens=rows * max_length,
-        micro_batch=min(micro, rows // world_size), threads=t.threads or cores(),
-        compile=bool(compile_pays(config, steps * rows * max_length, max_length, device.type)
-                     if t.compile is None else t.compile),
-        eval_every=default(t.eval_every, max(1, math.ceil(steps / EVALUATIONS))),
-        eval_rows=t.eval_rows or max(1, round(EVALUATION_SHARE * 3 * steps * rows)),
-        save_every=default(t.save_every, max(1, math.ceil(steps / EVALUATIONS))),
-        sample_every=default(t.sample_every, max(1, math.ceil(steps / SAMPLES))),
-        report_every=t.report_every or max(1, steps // REPORTS))
+    compiled = compile_pays(config, steps * rows * max_length, max_length, device.type)
+    return t.model_dump() | {
+        "steps": steps, "tokens": None, "budget": None, "device": device.type, "dtype": dtype,
+        "batch_tokens": rows * max_length, "micro_batch": min(micro, rows // world_size),
+        "threads": t.threads or cores(), "compile": compiled if t.compile is None else t.compile,
+        "eval_every": default(t.eval_every, math.ceil(steps / EVALUATIONS)),
+        "eval_rows": t.eval_rows or max(1, round(EVALUATION_SHARE * 3 * steps * rows)),
+        "save_every": default(t.save_every, math.ceil(steps / EVALUATIONS)),
+        "sample_every": default(t.sample_every, math.ceil(steps / SAMPLES)),
+        "report_every": t.report_every or max(1, steps // REPORTS)}
 
 
 def default(value: int | None, otherwise: int) -> int:
@@ -104,11 +104,12 @@ def fill_optimizer(o: OptimizerSection, config: ModelConfig) -> OptimizerSection
     return o.replace(**(values | given))
 
 
-def plain_recipe(resolved: PretrainRecipe) -> dict[str, object]:
+def plain_recipe(resolved: ResolvedRecipe) -> dict[str, object]:
     """The values that decide the weights, for the identity of a run; a longer keep or deadline changes nothing."""
     values = resolved.model_dump(mode="json")
     for key in ("max_hours", "keep_last", "report_every", "prompts", "sample_every", "save_every"):
         values["training"].pop(key)
+    values["data"].pop("folder")  # which data it is, is told by its fingerprint
     return values
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from tohum.machine import peak_memory_bytes, pick_device, process_seconds, tune_
 from tohum.pretraining.budget import Budget
 from tohum.pretraining.build import Built, build
 from tohum.pretraining.closing import close
-from tohum.pretraining.config import PretrainRecipe
+from tohum.pretraining.config import PretrainRecipe, ResolvedRecipe
 from tohum.pretraining.forecast import Forecast
 from tohum.pretraining.plan import Plan, make_plan
 from tohum.pretraining.progress import Progress
@@ -56,6 +57,8 @@ def pretrain(request: Request) -> dict[str, Any]:
     stored = stored_plan(request) if request.resume else None
     plan = stored or make_plan(request.recipe, data, ranks)
     ranks.wait()
+    for note in plan.notes if ranks.is_main and not stored else ():
+        print(note, file=sys.stderr)
     if ranks.is_main and not stored:
         start_folder(out, request, plan)
     ranks.wait()
@@ -132,14 +135,14 @@ def stored_plan(request: Request) -> Plan | None:
     out = request.out
     if not (out / "config.toml").is_file() or not checkpoint.steps(out):
         return None
-    recipe = validate(PretrainRecipe, read_toml(out / "config.toml"), where=str(out / "config.toml"))
+    recipe = validate(ResolvedRecipe, read_toml(out / "config.toml"), where=str(out / "config.toml"))
     try:
         stored = json.loads((out / "plan.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{out / 'plan.json'} cannot be read ({error}); the run cannot be continued") from None
     refuse_other(out, stored["requested"], asked(request.recipe))
     again = {key: value for key in REPEATABLE if (value := getattr(request.recipe.training, key)) is not None}
-    return Plan.from_json(stored, recipe.replace(training=recipe.training.replace(**again).model_dump()))
+    return Plan.from_json(stored, recipe.with_training(**again))
 
 
 def refuse_other(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

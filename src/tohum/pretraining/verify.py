@@ -17,7 +17,7 @@ from typing import Any
 from tohum.config import read_toml, validate, write_toml
 from tohum.errors import CheckpointError, FailedError
 from tohum.files import sha256_file
-from tohum.pretraining.config import PretrainRecipe
+from tohum.pretraining.config import ResolvedRecipe
 from tohum.training.checkpoint import steps as saved_steps
 
 POLL_SECONDS = 0.01
@@ -44,8 +44,7 @@ def verify_resume(run: Path, *, steps: int | None, kills: int, seed: int, say: C
     recipe = stored_recipe(run)
     steps = steps or recipe.training.steps
     every = max(1, steps // (kills + 1))
-    training = recipe.training.replace(steps=steps, save_every=every, eval_every=max(1, steps // 3))
-    recipe = recipe.replace(training=training.model_dump())
+    recipe = recipe.with_training(steps=steps, save_every=every, eval_every=max(1, steps // 3))
     scratch = Path(tempfile.mkdtemp(prefix="tohum-verify-", dir=folder))
     try:
         write_toml(scratch / "recipe.toml", recipe)
@@ -63,12 +62,12 @@ def verify_resume(run: Path, *, steps: int | None, kills: int, seed: int, say: C
                     killed_sha256=hashes[1])
 
 
-def stored_recipe(run: Path) -> PretrainRecipe:
+def stored_recipe(run: Path) -> ResolvedRecipe:
     """The resolved recipe of a run folder."""
     path = run / "config.toml"
     if not path.is_file():
         raise CheckpointError(f"{run}: no config.toml; verify-resume takes a run folder that pretrain wrote")
-    return validate(PretrainRecipe, read_toml(path), where=str(path))
+    return validate(ResolvedRecipe, read_toml(path), where=str(path))
 
 
 def command(scratch: Path, name: str, *more: str) -> list[str]:

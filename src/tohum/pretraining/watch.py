@@ -12,7 +12,7 @@ from tohum.generation.choice import Choice
 from tohum.generation.text import generate_text
 from tohum.pretraining.budget import Budget
 from tohum.pretraining.build import Built
-from tohum.pretraining.config import PretrainRecipe
+from tohum.pretraining.config import ResolvedRecipe
 from tohum.pretraining.forecast import Forecast
 from tohum.pretraining.progress import Progress
 from tohum.training.journal import Journal
@@ -29,7 +29,7 @@ EVALUATION_ROWS = 16  # windows per forward pass
 class RunWatch:
     """The loop's eyes; see training/loop.py, `Watch`."""
 
-    recipe: PretrainRecipe
+    recipe: ResolvedRecipe
     built: Built
     data: DataFolder
     journal: Journal
@@ -84,7 +84,7 @@ class RunWatch:
         self.progress.step(state, result)
 
 
-def validation(data: DataFolder, recipe: PretrainRecipe, rows: int | None) -> Iterable[Batch]:
+def validation(data: DataFolder, recipe: ResolvedRecipe, rows: int | None) -> Iterable[Batch]:
     """Windows of the validation split in order; the same ones each time."""
     return evaluation_batches(data, split="val", max_length=recipe.data.max_length, rows=EVALUATION_ROWS,
                               limit_rows=rows)

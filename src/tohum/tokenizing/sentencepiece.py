@@ -4,6 +4,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tokenizers import AddedToken, decoders, models, normalizers, processors
 from tokenizers import Tokenizer as Engine
@@ -31,9 +32,10 @@ def load_sentencepiece(path: Path) -> Tokenizer:
     """A SentencePiece .model of type BPE or Unigram with byte fallback. Raises DataError, ConfigError."""
     try:
         import sentencepiece
-        from sentencepiece import sentencepiece_model_pb2 as proto
+        from sentencepiece import sentencepiece_model_pb2
     except ImportError:
         raise ConfigError(f'{path}: reading a SentencePiece model needs: pip install "tohum[spm]"') from None
+    proto: Any = sentencepiece_model_pb2  # its classes are made at run time
     model = proto.ModelProto()
     model.ParseFromString(path.read_bytes())
     processor = sentencepiece.SentencePieceProcessor()

@@ -6,7 +6,7 @@ as one stack, which is what makes it cheap for small models.
 """
 
 from collections import defaultdict
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
@@ -41,13 +41,12 @@ class Optimizer:
         self.names = {id(p): n for n, p in rest.items()}
         self.muon = Muon(matrices, config)
         lr = config.lr if config.kind == "adamw" or config.embedding_lr is None else config.embedding_lr
-        groups = [
-            {"params": [p for p in rest.values() if p.ndim >= 2], "weight_decay": config.weight_decay},
-            {"params": [p for p in rest.values() if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        groups = [g for g in groups if g["params"]]
-        counted = sum(p.numel() for g in groups for p in g["params"]) + sum(p.numel() for p in matrices.values())
+        decayed, plain = ([p for p in rest.values() if (p.ndim >= 2) is wanted] for wanted in (True, False))
+        counted = sum(p.numel() for p in [*decayed, *plain, *matrices.values()])
         assert counted == sum(p.numel() for p in named.values()), "a parameter belongs to no group"
+        groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": config.weight_decay},
+                                        {"params": plain, "weight_decay": 0.0}]
+        groups = [group for group in groups if group["params"]]
         self.adamw = torch.optim.AdamW(groups, lr=lr, betas=(config.beta1, config.beta2), eps=1e-10, fused=True)
         self.peak_lr = lr
 
@@ -85,7 +84,7 @@ class Optimizer:
 class Muon:
     """Momentum made orthogonal, for parameters (rows, columns) grouped by shape."""
 
-    def __init__(self, parameters: dict[str, Tensor], config: OptimizerConfig):
+    def __init__(self, parameters: dict[str, nn.Parameter], config: OptimizerConfig):
         self.config = config
         self.parameters = parameters
         self.momentum = {name: torch.zeros_like(p) for name, p in parameters.items()}
@@ -101,6 +100,7 @@ class Muon:
             updates = []
             for name in names:
                 gradient = self.parameters[name].grad
+                assert gradient is not None, f"no gradient for {name}"
                 self.momentum[name].lerp_(gradient, 1 - beta)
                 updates.append(gradient.lerp(self.momentum[name], beta))
             stack = orthogonalise(torch.stack(updates))

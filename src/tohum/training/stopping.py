@@ -50,8 +50,8 @@ class StopRequests:
 
     def error(self, step: int, run: object) -> StoppedError:
         """What the process ends with after saving."""
-        cause = {signal.SIGINT: "stopped by Ctrl-C", signal.SIGTERM: "stopped by SIGTERM"}.get(
-            signal.Signals(self.signal_number) if self.signal_number else None, "max_hours reached")
+        names = {signal.SIGINT: "stopped by Ctrl-C", signal.SIGTERM: "stopped by SIGTERM"}
+        cause = names[signal.Signals(self.signal_number)] if self.signal_number else "max_hours reached"
         code = 128 + self.signal_number if self.signal_number else STOPPED_EARLY
         saved = f"checkpoint of step {step} saved in {run}" if step else f"no step was done yet in {run}"
         return StoppedError(f"{cause}; {saved}\nrun again with --resume", code)
