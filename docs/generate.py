@@ -17,7 +17,8 @@ from tohum.pretraining.config import PretrainRecipe
 DOCS = Path(__file__).resolve().parent
 WIDTH = 100  # columns of a help text
 KINDS = {"PositiveInt": "whole number from 1", "NonNegativeInt": "whole number from 0",
-         "PositiveFloat": "number above 0", "NonNegativeFloat": "number from 0", "float": "number", "str": "text", "bool": "true or false",
+         "PositiveFloat": "number above 0", "NonNegativeFloat": "number from 0", "float": "number",
+         "str": "text", "bool": "true or false",
          "Count": "count, such as 20000 or \"1.5M\"", "Seconds": "duration, such as \"10m\"",
          "tuple[str, ...]": "list of texts"}
 CLI_HEAD = """# Every command

@@ -64,7 +64,7 @@ def shape(run: RunRecord) -> str:
     """Layers and width."""
     config = section(run.plan, "config")
     layers = records(config, "layers")
-    return f"{len(layers)} layers, width {config.get('width')}" if layers else ""
+    return f"{len(layers)} layer{'s' * (len(layers) > 1)}, width {config.get('width')}" if layers else ""
 
 
 def of_budget(run: RunRecord) -> str:
