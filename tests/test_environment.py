@@ -1,0 +1,51 @@
+"""The machine report: complete, JSON, and without anything private."""
+
+import getpass
+import json
+import platform
+import socket
+
+import torch
+from click.testing import CliRunner
+
+from tohum.cli.env import command, rows
+from tohum.environment import cpuinfo, environment
+
+
+def test_environment_names_versions_processor_memory_and_threads():
+    found = json.loads(json.dumps(environment()))
+    assert found["python"] == platform.python_version()
+    assert found["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert found["torch"]["threads"] == torch.get_num_threads()
+    assert 1 <= found["cpu"]["cores"] <= found["cpu"]["logical_cores"]
+    assert found["memory"]["total_bytes"] >= found["memory"]["available_bytes"] > 10**8
+    assert len(found["cuda_devices"]) == (torch.cuda.device_count() if torch.cuda.is_available() else 0)
+
+
+def test_environment_holds_no_host_name_and_no_path(monkeypatch):
+    monkeypatch.setenv("LD_PRELOAD", "/home/someone/lib/libjemalloc.so.2")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    found = environment()
+    assert found["allocator"]["preloaded"] == ["libjemalloc.so.2"]
+    assert found["variables"]["OMP_NUM_THREADS"] == "1"
+    text = json.dumps(found)
+    assert "/home" not in text
+    assert socket.gethostname() not in text or len(socket.gethostname()) < 4
+    assert f"/{getpass.getuser()}" not in text
+
+
+def test_flags_are_those_of_the_processor():
+    present = (cpuinfo().get("flags") or cpuinfo().get("Features") or "").split()
+    assert set(environment()["cpu"]["flags"]) <= set(present)
+
+
+def test_command_prints_one_json_object_or_lines_for_people():
+    found = json.loads(CliRunner().invoke(command, ["--json"]).stdout)
+    assert found.keys() == environment().keys()
+    text = CliRunner().invoke(command, []).stdout
+    assert f"packages.torch                    {found['packages']['torch']}" in text
+
+
+def test_rows_write_bytes_with_their_unit_and_leave_out_what_is_not_there():
+    values = {"memory": {"total_bytes": 25_000_000_000}, "flags": [], "cuda": None, "devices": [{"name": "X"}]}
+    assert list(rows(values)) == [("memory.total", "25 GB"), ("flags", "none"), ("devices.0.name", "X")]
