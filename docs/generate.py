@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import sys
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,6 +112,7 @@ def code(text: str) -> str:
 
 
 if __name__ == "__main__":
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS
     for name, text in (("cli.md", cli_page()), ("recipes.md", recipes_page())):
-        (DOCS / name).write_text(text, "utf-8")
-        print(f"docs/{name}: {len(text.splitlines())} lines")
+        (folder / name).write_text(text, "utf-8")
+        print(f"{folder.name}/{name}: {len(text.splitlines())} lines")
