@@ -1,5 +1,6 @@
 """`tohum tokenizer`: every verb, its JSON, and what it says to mistakes."""
 
+import gzip
 import json
 import sys
 
@@ -78,5 +79,16 @@ def test_a_sample_is_even_and_not_larger_than_asked(tmp_path):
     numbers = [int(piece.splitlines()[1].split()[1]) for piece in taken]
     assert min(numbers) < 10_000
     assert max(numbers) > 85_000
-    assert list(EvenSample(open_sources([str(path)]), 200_000)) == taken
+    assert list(sample) == taken
+    packed = tmp_path / "packed.jsonl.gz"
+    with gzip.open(packed, "wt") as file:
+        file.writelines(json.dumps({"text": f"document {number} {'x' * 200}"}) + "\n" for number in range(5000))
+    from_packed = list(EvenSample(open_sources([str(packed)]), 100_000))
+    assert int(from_packed[-1].split()[1]) > 4_900
     assert "".join(EvenSample(open_sources([str(path)]), 10**9)) == path.read_text("utf-8")
+
+
+def test_bytes_that_are_no_text_on_standard_input_are_told(tohum, text, tmp_path, monkeypatch, capsys):
+    tohum("tokenizer", "train", text, "--kind", "char", "--out", tmp_path / "tok")
+    found = CliRunner().invoke(cli, ["tokenizer", "encode", "--tokenizer", str(tmp_path / "tok")], input=b"a\xff")
+    assert "byte 1 (0xFF) is no UTF-8" in str(found.exception)

@@ -103,8 +103,13 @@ def test_an_empty_prompt_starts_where_a_document_starts(exact):
     assert exact.prompt_ids("a") == exact.encode("a")
 
 
-def test_training_twice_gives_the_same_vocabulary():
-    assert train(TEXTS, kind="bpe", vocab_size=320).sha256 == train(TEXTS, kind="bpe", vocab_size=320).sha256
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece", "unigram"])
+def test_training_twice_gives_the_same_vocabulary(kind):
+    assert len({train(LONGER, kind=kind, vocab_size=SIZE).sha256 for _ in range(3)}) == 1
+
+
+def test_a_very_long_word_is_not_lost(exact):
+    assert exact.decode(exact.encode("a" * 20_001)) == "a" * 20_001
 
 
 def test_a_vocabulary_larger_than_the_text_allows_is_refused_with_the_size_it_allows():
@@ -113,7 +118,8 @@ def test_a_vocabulary_larger_than_the_text_allows_is_refused_with_the_size_it_al
 
 
 @pytest.mark.parametrize(("kind", "size", "least"), [
-    ("bpe", 256, "at least 257"), ("word", 4, "ask for more"), ("wordpiece", 300, r"starts from \d+ entries")])
+    ("bpe", 256, "at least 257"), ("word", 4, "ask for more"), ("wordpiece", 300, r"starts from \d+ entries"),
+    ("char", 10, "leave the size out"), ("bpe", 10**12, "at most 10,000,000")])
 def test_a_vocabulary_without_room_is_refused(kind, size, least):
     with pytest.raises(ConfigError, match=rf"--vocab-size {size}: .*{least}"):
         train(TEXTS, kind=kind, vocab_size=size)

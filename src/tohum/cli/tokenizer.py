@@ -78,7 +78,7 @@ def encode_command(path: Path, text: str | None, as_json: bool) -> None:
     """Text to ids."""
     from tohum.tokenizing.tokenizer import Tokenizer
 
-    ids = Tokenizer.load(path).encode(sys.stdin.read() if text is None else text)
+    ids = Tokenizer.load(path).encode(stdin_text() if text is None else text)
     emit({"ids": ids}, " ".join(map(str, ids)), as_json)
 
 
@@ -91,7 +91,7 @@ def decode_command(path: Path, ids: tuple[str, ...], as_json: bool) -> None:
     from tohum.errors import DataError
     from tohum.tokenizing.tokenizer import Tokenizer
 
-    words = ids or sys.stdin.read().split()
+    words = ids or stdin_text().split()
     if wrong := [word for word in words if not word.strip(",").isdecimal()]:
         raise DataError(f"'{wrong[0]}' is no token id; expected whole numbers")
     text = Tokenizer.load(path).decode(int(word.strip(",")) for word in words)
@@ -107,7 +107,7 @@ def inspect_command(path: Path, text: str | None, as_json: bool) -> None:
     from tohum.tokenizing.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(path)
-    text = sys.stdin.read() if text is None else text
+    text = stdin_text() if text is None else text
     ids = tokenizer.encode(text)
     pieces = [tokenizer.token_text(i) for i in ids]
     size = len(text.encode("utf-8"))
@@ -140,3 +140,14 @@ def compare_command(paths: tuple[Path, ...], source: str, as_json: bool) -> None
     lines = [f"{row.name[-27:]:<28}{row.kind:>10}{row.vocab_size:>9,}{row.tokens:>11,}{row.bytes_per_token:>13.3f}"
              f"{row.megabytes_per_second:>8.1f}{row.unused:>8,}  {'yes' if row.exact else 'no'}" for row in rows]
     emit({"rows": [asdict(row) for row in rows]}, "\n".join([head, *lines]), as_json)
+
+
+def stdin_text() -> str:
+    """Standard input as UTF-8, line ends as they are. Raises DataError with the place of a byte that is none."""
+    from tohum.errors import DataError
+
+    data = sys.stdin.buffer.read()
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"standard input: byte {error.start} (0x{data[error.start]:02X}) is no UTF-8") from None

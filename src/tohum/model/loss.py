@@ -84,6 +84,6 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> Any:
-        grad_hidden, grad_head = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (upstream,), (grad_hidden, grad_head) = gradients, ctx.saved_tensors
         return grad_hidden * upstream.to(grad_hidden.dtype), grad_head * upstream, None, None, None, None

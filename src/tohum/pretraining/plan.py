@@ -25,9 +25,12 @@ RESERVE_SHARE = 0.015  # of the budget: what a plan leaves free for a machine th
 CLOSING_SECONDS = 2.5  # result, report, last save
 CHECKPOINT_SECONDS, SAMPLE_SECONDS = 0.15, 0.6  # of a model of a few million parameters
 WORTH_MEASURING_FLOPS = 2e13  # a --steps run below it ends before a trial would
-TOKENS_PER_PARAMETER = 8.0  # in the matrices; below about 10 minutes a smaller ratio is better than Chinchilla's 20
-MAX_EPOCHS_WEIGHT = 0.5  # how strongly repeated text pulls towards a smaller model
+TOKENS_PER_PARAMETER = 3.0  # in the matrices; in runs of minutes fewer are better than Chinchilla's 20
+EPOCHS_WEIGHT = 0.3  # how strongly repeated text pulls towards a smaller model
 MAX_DEPTH = 24
+MAX_TRIALS = 3
+NOMINAL_STEPS = 1000  # of a trial's recipe, until the number of steps is known
+SHORT_RUN_TOKENS, SHORT_BATCH_TOKENS = 6_000_000, 2048  # few tokens are better spent in more, smaller steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,35 +99,43 @@ def without_broken_compiler(resolved: ResolvedRecipe) -> tuple[ResolvedRecipe, t
 
 
 def plan_for_budget(recipe: PretrainRecipe, data: DataFolder, budget_seconds: float) -> Plan:
-    """Measure, choose the depth, measure that, and turn the budget into a number of steps."""
+    """Measure, choose depth and batch, measure those, and turn the budget into a number of steps."""
     trial_seconds = min(PROBE_MAX_SECONDS, max(PROBE_MIN_SECONDS, PROBE_SHARE * budget_seconds))
     statistics(data)  # computed once per data folder, before the time that is left is counted
-    fixed = recipe.model.preset is not None or recipe.model.width is not None or recipe.model.depth is not None
-    depth = recipe.model.depth or choose_depth(data, 0.8 * budget_seconds * nominal_flops_per_second(recipe, data))
-    for _ in range(3):
-        resolved, config = resolve(with_steps(recipe, None if fixed else depth, 1_000_000), data)
+    chosen = choose(recipe, data, 0.8 * budget_seconds * nominal_flops_per_second(recipe, data))
+    for _ in range(MAX_TRIALS):
+        resolved, config = resolve(chosen, data)
         measured = probe(resolved, config, data, trial_seconds)
         flops = flops_per_token(config, resolved.data.max_length) * resolved.training.batch_tokens
-        rate = flops / measured.step_seconds
         left = (budget_seconds - process_seconds()) * (1 - RESERVE_SHARE)
-        chosen = depth if fixed else choose_depth(data, left * rate)
-        if chosen == depth:
+        before, chosen = chosen, choose(recipe, data, left * flops / measured.step_seconds)
+        if chosen == before:
             break
-        depth = chosen
     closing = closing_seconds(resolved, data, measured)
     steps = steps_within(resolved, left - closing, measured)
     if steps < 1:
         raise ConfigError(f"--budget: {budget_seconds:.0f} s are over before the first step "
                           f"({process_seconds():.0f} s of start, {closing:.0f} s of closing work); give more time")
-    resolved, config = resolve(with_steps(recipe, None if fixed else depth, steps), data)
+    resolved, config = resolve(before.replace(training=before.training.replace(steps=steps).model_dump()), data)
     resolved, notes = without_broken_compiler(resolved)
     return assemble(resolved, config, data, measured, budget_seconds=budget_seconds, notes=notes)
 
 
-def with_steps(recipe: PretrainRecipe, depth: int | None, steps: int) -> PretrainRecipe:
-    """The recipe as a --steps recipe; `depth` None keeps its model."""
+def choose(recipe: PretrainRecipe, data: DataFolder, flops: float) -> PretrainRecipe:
+    """The recipe with a depth and a batch for this much arithmetic; what the user fixed stays."""
+    fixed = recipe.model.preset is not None or recipe.model.width is not None or recipe.model.depth is not None
+    depth = None if fixed else choose_depth(data, flops)
+    _, config = resolve(with_steps(recipe, depth, 1), data)
+    tokens = flops / flops_per_token(config, config.context)
+    return with_steps(recipe, depth, NOMINAL_STEPS, SHORT_BATCH_TOKENS if tokens < SHORT_RUN_TOKENS else None)
+
+
+def with_steps(recipe: PretrainRecipe, depth: int | None, steps: int,
+               batch_tokens: int | None = None) -> PretrainRecipe:
+    """The recipe as a --steps recipe; what is None keeps the recipe's own."""
     model = recipe.model if depth is None else recipe.model.replace(depth=depth)
     training = recipe.training.model_dump() | {"budget": None, "tokens": None, "steps": steps}
+    training["batch_tokens"] = training["batch_tokens"] or batch_tokens
     return recipe.replace(model=model.model_dump(), training=training)
 
 
@@ -147,7 +158,7 @@ def choose_depth(data: DataFolder, flops: float) -> int:
         tokens = flops / flops_per_token(config, config.context)
         matrices = parameters(config) - config.vocab_size * config.width
         epochs = tokens / max(1, data.train_tokens)
-        if tokens >= TOKENS_PER_PARAMETER * matrices * (1 + MAX_EPOCHS_WEIGHT * max(0.0, epochs - 1) ** 0.5):
+        if tokens >= TOKENS_PER_PARAMETER * matrices * (1 + EPOCHS_WEIGHT * max(0.0, epochs - 1) ** 0.5):
             best = depth
     return best
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from tokenizers import Tokenizer as Engine
 
+from tohum.errors import DataError
+
 BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 METASPACE = "▁"
 
@@ -23,18 +25,19 @@ def byte_characters() -> dict[str, int]:
 BYTES = byte_characters()
 
 
-def speller(engine: Engine) -> Callable[[str], bytes] | None:
-    """How this vocabulary spells bytes; None where only the library's own decoder knows (spaces between pieces)."""
-    decoder = json.loads(engine.to_str())["decoder"]
-    kinds = decoder_kinds(decoder)
+def speller(engine: Engine) -> Callable[[str], bytes]:
+    """How this vocabulary spells bytes. Raises DataError where ids do not spell the text exactly (BERT's)."""
+    stored = json.loads(engine.to_str())
+    kinds = decoder_kinds(stored["decoder"])
     if "ByteLevel" in kinds:
-        prefix = (json.loads(engine.to_str())["model"].get("continuing_subword_prefix") or "")
+        prefix = stored["model"].get("continuing_subword_prefix") or ""
         return lambda token: byte_level_bytes(token.removeprefix(prefix) if prefix else token)
     if "ByteFallback" in kinds or "Metaspace" in kinds:
         return sentencepiece_bytes
     if kinds <= {"Fuse"}:
         return lambda token: token.encode("utf-8")
-    return None
+    raise DataError(f"its decoder ({', '.join(sorted(kinds))}) puts spaces between pieces by rules; a language model "
+                    "needs a tokenizer whose ids spell the text exactly")
 
 
 def decoder_kinds(decoder: dict[str, Any] | None) -> set[str]:

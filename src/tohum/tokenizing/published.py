@@ -10,12 +10,15 @@ from tokenizers import AddedToken, decoders, models
 from tokenizers import Tokenizer as Engine
 
 from tohum.errors import DataError
-from tohum.tokenizing.patterns import byte_level
+from tohum.tokenizing.alphabet import speller
+from tohum.tokenizing.patterns import PATTERNS, byte_level
 from tohum.tokenizing.ranks import load_ranks
 from tohum.tokenizing.sentencepiece import load_llama2c, load_sentencepiece
 from tohum.tokenizing.tokenizer import CONFIG, END, FILE, KINDS, Special, Tokenizer
 
 ROLES = ("bos", "eos", "pad", "unk")
+LARGEST_GAP = 100_000  # unused ids that a vocabulary may have
+GPT2_PRE_TOKENIZER = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 GPT2_NAMES = (("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt"))
 FORMS = ("a folder or file tokenizer.json, GPT-2's encoder.json with vocab.bpe, a .tiktoken rank file, "
          "a SentencePiece .model, or llama2.c's .bin")
@@ -70,8 +73,29 @@ def load_json(path: Path) -> Tokenizer:
     known = {role: token for role, token in tokens.items() if token and engine.token_to_id(token) is not None}
     if not known and engine.token_to_id(END) is not None:
         known = {"eos": END}
-    kind = own.get("kind") or KINDS.get(json.loads(engine.to_str())["model"]["type"], "bpe")
-    return Tokenizer(engine, kind=kind, special=Special(**known), pattern=own.get("pattern"), extra=config)
+    stored = json.loads(engine.to_str())
+    check_ids(path, engine)
+    speller(engine)  # refuses what does not spell exactly
+    first = engine.encode("a", add_special_tokens=True).tokens[0]
+    if "bos" not in known and first in {token.content for token in engine.get_added_tokens_decoder().values()}:
+        known["bos"] = first  # its own rule puts it before every text
+    kind = own.get("kind") or KINDS.get(stored["model"]["type"], "bpe")
+    pattern = own.get("pattern") or known_pattern(json.dumps(stored["pre_tokenizer"]))
+    return Tokenizer(engine, kind=kind, special=Special(**known), pattern=pattern, extra=config)
+
+
+def check_ids(path: Path, engine: Engine) -> None:
+    """Ids lie close together: a table with a row for each is going to be made. Raises DataError."""
+    ids = engine.get_vocab(with_added_tokens=True).values()
+    if not ids or max(ids) >= 2 * len(ids) + LARGEST_GAP:
+        raise DataError(f"{path}: {len(ids):,} entries, but the highest id is {max(ids, default=-1):,}")
+
+
+def known_pattern(pre_tokenizer: str) -> str | None:
+    """The name of a split pattern that stands in a tokenizer.json."""
+    if json.loads(pre_tokenizer) == GPT2_PRE_TOKENIZER:
+        return "gpt-2"
+    return next((name for name, regex in PATTERNS.items() if json.dumps(regex) in pre_tokenizer), None)
 
 
 def token_text(value: Any) -> str | None:

@@ -25,10 +25,11 @@ class Published:
     special: tuple[str | None, ...]
 
 
-# Known by the number of their ranks; any other file is read with the pattern of Llama 3.
+# Known by the number of their ranks.
 KNOWN = {
     50256: Published(pattern="gpt-2", special=(END,)),
     100256: Published(pattern="llama-bpe", special=(None, END, "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>")),
+    128000: Published(pattern="llama-bpe", special=("<|begin_of_text|>", "<|end_of_text|>")),
     151643: Published(pattern="qwen2", special=(END, "<|im_start|>", "<|im_end|>")),
 }
 
@@ -36,7 +37,11 @@ KNOWN = {
 def load_ranks(path: Path) -> Tokenizer:
     """Read a .tiktoken file. Raises DataError with the line that is wrong."""
     ranks = read_ranks(path)
-    published = KNOWN.get(len(ranks), Published(pattern="llama-bpe", special=(END,)))
+    published = KNOWN.get(len(ranks))
+    if published is None:
+        raise DataError(f"{path}: {len(ranks):,} ranks; the split pattern of such a vocabulary is not known here\n"
+                        f"known are files of {', '.join(f'{count:,}' for count in KNOWN)} ranks; else use the model's "
+                        "tokenizer.json")
     spelled = {token: "".join(CHARACTERS[byte] for byte in token) for token in ranks}
     merges = [(spelled[left], spelled[right]) for left, right in implied_merges(ranks)]
     model = models.BPE(vocab={spelled[token]: rank for token, rank in ranks.items()}, merges=merges,
@@ -45,7 +50,9 @@ def load_ranks(path: Path) -> Tokenizer:
     engine.pre_tokenizer, engine.decoder = byte_level(published.pattern), decoders.ByteLevel()
     names = [name or f"<|unused_{len(ranks) + i}|>" for i, name in enumerate(published.special)]
     engine.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
-    return Tokenizer(engine, kind="bpe", special=Special(eos=END, pad=END), pattern=published.pattern)
+    llama = END not in names
+    special = Special(bos=names[0], eos=names[1]) if llama else Special(eos=END, pad=END)
+    return Tokenizer(engine, kind="bpe", special=special, pattern=published.pattern)
 
 
 def read_ranks(path: Path) -> dict[bytes, int]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from tohum.documents.document import Source
 
 BLOCK_CHARACTERS = 16_384  # the sample is taken in blocks of this size, evenly spread over all documents
+LARGEST_EXPANSION = 20  # compressed text is at most about this many times as large as its file
 
 
 class EvenSample:
@@ -14,10 +15,13 @@ class EvenSample:
         self.sources, self.at_most_bytes = sources, at_most_bytes
         self.seen_bytes = self.taken_bytes = 0
         total = sum(source.bytes for source in sources)
+        if total * LARGEST_EXPANSION > at_most_bytes:  # sizes of files are not sizes of text: count
+            total = sum(len(document.text.encode("utf-8")) for source in sources for document in source.documents())
         self.fraction = min(1.0, at_most_bytes / total) if total else 1.0
 
     def __iter__(self) -> Iterator[str]:
-        """Whole documents where everything fits, else every so many-th block of them."""
+        """Whole documents where everything fits, else every so many-th block of them; the same ones each time."""
+        self.seen_bytes = self.taken_bytes = 0
         for source in self.sources:
             for document in source.documents():
                 for text in blocks(document.text) if self.fraction < 1 else [document.text]:

@@ -40,10 +40,14 @@ def load_sentencepiece(path: Path) -> Tokenizer:
     model.ParseFromString(path.read_bytes())
     processor = sentencepiece.SentencePieceProcessor()
     processor.LoadFromSerializedProto(model.SerializeToString())
-    spec = model.normalizer_spec
-    if spec.precompiled_charsmap and model.trainer_spec.model_type == proto.TrainerSpec.UNIGRAM:
-        raise DataError(f"{path}: it rewrites characters ({spec.name}) before cutting, which is not supported\n"
-                        "use the tokenizer.json of the same model")
+    spec, trainer = model.normalizer_spec, model.trainer_spec
+    refused = {"it rewrites characters before cutting": bool(spec.precompiled_charsmap) and spec.name != "identity",
+               "it removes extra spaces": spec.remove_extra_whitespaces,
+               "it has user-defined symbols": bool(trainer.user_defined_symbols),
+               "it is neither BPE nor Unigram": trainer.model_type not in (proto.TrainerSpec.UNIGRAM,
+                                                                           proto.TrainerSpec.BPE)}
+    if reasons := [reason for reason, holds in refused.items() if holds]:
+        raise DataError(f"{path}: {reasons[0]}, which is not supported\nuse the tokenizer.json of the same model")
     roles = {"bos": processor.bos_id(), "eos": processor.eos_id(), "pad": processor.pad_id(),
              "unk": processor.unk_id()}
     special = Special(**{role: model.pieces[i].piece for role, i in roles.items() if i >= 0})

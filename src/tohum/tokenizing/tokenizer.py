@@ -57,8 +57,9 @@ class Tokenizer:
         write_text(folder / FILE, self.engine.to_str(pretty=True))
         tokens = {f"{role}_token": token for role, token in asdict(self.special).items() if token is not None}
         own = {"kind": self.kind, "pattern": self.pattern}
-        write_json(folder / CONFIG, {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 10**30,
-                                     "clean_up_tokenization_spaces": False} | self.extra | tokens | {"tohum": own})
+        # transformers builds other classes from parts of its own; this one takes tokenizer.json as it is.
+        fixed = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, "tohum": own}
+        write_json(folder / CONFIG, {"model_max_length": 10**30} | self.extra | tokens | fixed)
 
     @cached_property
     def sha256(self) -> str:
@@ -106,11 +107,13 @@ class Tokenizer:
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Ids of the text alone; with allow_special, special tokens spelled in it become their ids."""
-        self.engine.encode_special_tokens = not allow_special
-        try:
-            return self.engine.encode(text, add_special_tokens=False).ids
-        finally:
-            self.engine.encode_special_tokens = True
+        engine = self._special_engine if allow_special else self.engine
+        return engine.encode(text, add_special_tokens=False).ids
+
+    @cached_property
+    def _special_engine(self) -> Engine:
+        """A copy that recognises special tokens; the switch is the engine's own and threads share it."""
+        return Engine.from_str(self.engine.to_str())
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many texts, on all cores."""
@@ -131,7 +134,7 @@ class Tokenizer:
 
     @cached_property
     def _spelling(self) -> list[bytes]:
-        spell = speller(self.engine) or (lambda token: token.encode("utf-8"))
+        spell = speller(self.engine)
         table = [b""] * self.vocab_size
         for token, i in self.engine.get_vocab(with_added_tokens=True).items():
             table[i] = b"" if i in self.special_ids else spell(token)
@@ -149,10 +152,6 @@ class Tokenizer:
         return np.array([len(spelled) for spelled in self._spelling], np.int32)
 
     @cached_property
-    def _spells_exactly(self) -> bool:
-        return speller(self.engine) is not None
-
-    @cached_property
     def _adds_space(self) -> bool:
         """SentencePiece vocabularies put a space before the text, and take it away when decoding."""
         ids = self.engine.encode("a", add_special_tokens=False).ids
@@ -160,8 +159,6 @@ class Tokenizer:
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of the ids, special tokens left out; bytes that are no UTF-8 become U+FFFD."""
-        if not self._spells_exactly:
-            return self.engine.decode(list(ids), skip_special_tokens=True)
         text = b"".join(self.token_bytes(i) for i in ids).decode("utf-8", errors="replace")
         return text[1:] if self._adds_space and text.startswith(" ") else text
 

@@ -9,7 +9,9 @@
 The last three start from all 256 bytes: nothing is unknown, and ids spell every text exactly.
 """
 
+import contextlib
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
@@ -26,6 +28,8 @@ BYTE_KINDS = ("bpe", "wordpiece", "unigram")
 DEFAULT_VOCAB_SIZE = 4096
 SMALLEST_BYTE_VOCABULARY = 257  # 256 bytes and the end of a document
 WORD_SPECIALS = ("[BOS]", "[EOS]", "[PAD]", "[UNK]")
+LARGEST_VOCABULARY = 10_000_000
+LONGEST_WORD = 2**31  # characters: a word is never too long to be cut
 UNKNOWN_CHARACTER = "<|unk|>"
 
 
@@ -38,6 +42,10 @@ def train(texts: Iterable[str], *, kind: Kind, vocab_size: int | None = None,
     """
     if pattern not in PATTERNS:
         raise ConfigError(f"pattern '{pattern}' is unknown; choose one of {', '.join(PATTERNS)}")
+    if vocab_size is not None and (kind == "char" or vocab_size > LARGEST_VOCABULARY):
+        raise ConfigError(f"--vocab-size {vocab_size}: " + (
+            "kind char has as many entries as the text has characters; leave the size out" if kind == "char" else
+            f"a vocabulary has at most {LARGEST_VOCABULARY:,} entries"))
     counted = Counted(texts)
     if kind == "char":
         tokenizer = train_characters(counted)
@@ -47,7 +55,7 @@ def train(texts: Iterable[str], *, kind: Kind, vocab_size: int | None = None,
         tokenizer = train_bytes(counted, kind, vocab_size or DEFAULT_VOCAB_SIZE, pattern)
     if not counted.characters:
         raise DataError("the sources hold no text; a tokenizer needs some to learn from")
-    if vocab_size is not None and kind != "char" and tokenizer.vocab_size > vocab_size:
+    if vocab_size is not None and tokenizer.vocab_size > vocab_size:
         raise ConfigError(f"--vocab-size {vocab_size}: kind {kind} starts from {tokenizer.vocab_size} entries, each "
                           f"byte at the start and inside of words; ask for at least {tokenizer.vocab_size}")
     if vocab_size is not None and tokenizer.vocab_size < vocab_size:
@@ -112,14 +120,28 @@ def train_bytes(texts: Iterable[str], kind: str, vocab_size: int, pattern: str) 
         engine, trainer = Engine(models.Unigram()), trainers.UnigramTrainer(**common)
     else:  # the mark of a piece inside a word is a character that no byte is written with
         engine = Engine(models.WordPiece({}, unk_token=END, continuing_subword_prefix=METASPACE,
-                                         max_input_chars_per_word=10_000))
+                                         max_input_chars_per_word=LONGEST_WORD))
         trainer = trainers.WordPieceTrainer(continuing_subword_prefix=METASPACE, **common)
         decoder = decoders.Sequence([decoders.Replace(METASPACE, ""), decoders.ByteLevel()])
         texts = itertools.chain([every_byte_inside_a_word()], texts)
     engine.pre_tokenizer = byte_level(pattern)
     engine.decoder = decoder
-    engine.train_from_iterator(texts, trainer)
+    with one_thread():
+        engine.train_from_iterator(texts, trainer)
     return Tokenizer(settled(engine), kind=kind, special=Special(eos=END, pad=END), pattern=pattern)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Unigram adds up floating-point counts: over several threads their order, and so the result, would vary."""
+    before = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    try:
+        yield
+    finally:
+        del os.environ["TOKENIZERS_PARALLELISM"]
+        if before is not None:
+            os.environ["TOKENIZERS_PARALLELISM"] = before
 
 
 def settled(engine: Engine) -> Engine:

@@ -1,0 +1,23 @@
+"""All measurements that the docs quote: `python -m benchmarks` runs them, `python -m benchmarks NAME …` some.
+
+They take minutes each and want the machine for themselves. Results are kept under benchmarks/results/.
+"""
+
+import runpy
+import sys
+
+MEASUREMENTS = ("nanogpt_recipe", "budget_quality", "kill_test", "turkish", "prediction_table")
+
+
+def main() -> None:
+    """Run the named measurements, or all."""
+    chosen = sys.argv[1:] or list(MEASUREMENTS)
+    if unknown := [name for name in chosen if name not in MEASUREMENTS]:
+        sys.exit(f"no measurement '{unknown[0]}'; choose from {', '.join(MEASUREMENTS)}")
+    for name in chosen:
+        print(f"== {name}", flush=True)
+        runpy.run_module(f"benchmarks.{name}", run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()
