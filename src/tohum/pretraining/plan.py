@@ -17,16 +17,16 @@ from tohum.pretraining.corpus import statistics
 from tohum.pretraining.memory import Memory, forecast_memory
 from tohum.pretraining.predict import Prediction, Size, predict
 from tohum.pretraining.probe import Measured, probe
-from tohum.pretraining.resolve import resolve
+from tohum.pretraining.resolve import EVALUATIONS, SAMPLES, evaluation_rows, resolve
 from tohum.training.ranks import Ranks
 
 PROBE_SHARE, PROBE_MIN_SECONDS, PROBE_MAX_SECONDS = 0.02, 0.3, 4.0  # of the budget, per trial
 RESERVE_SHARE = 0.015  # of the budget: what a plan leaves free for a machine that slows down
-CLOSING_SECONDS = 2.5  # result, report, last save
-CHECKPOINT_SECONDS, SAMPLE_SECONDS = 0.15, 0.6  # of a model of a few million parameters
+CLOSING_SECONDS = 1.5  # result, report, last save
+CHECKPOINT_SECONDS, SAMPLE_SECONDS = 0.1, 0.4  # of a model of a few million parameters
 WORTH_MEASURING_FLOPS = 2e13  # a --steps run below it ends before a trial would
-TOKENS_PER_PARAMETER = 3.0  # in the matrices; in runs of minutes fewer are better than Chinchilla's 20
-EPOCHS_WEIGHT = 0.3  # how strongly repeated text pulls towards a smaller model
+BYTES_PER_PARAMETER = 1.2  # of text seen, per number in the matrices; in runs of minutes far less than Chinchilla's
+EPOCHS_WEIGHT = 0.2  # how strongly repeated text pulls towards a smaller model
 MAX_DEPTH = 24
 MAX_TRIALS = 3
 NOMINAL_STEPS = 1000  # of a trial's recipe, until the number of steps is known
@@ -112,7 +112,7 @@ def plan_for_budget(recipe: PretrainRecipe, data: DataFolder, budget_seconds: fl
         if chosen == before:
             break
     closing = closing_seconds(resolved, data, measured)
-    steps = steps_within(resolved, left - closing, measured)
+    steps = steps_within(resolved, data, measured, left - closing)
     if steps < 1:
         raise ConfigError(f"--budget: {budget_seconds:.0f} s are over before the first step "
                           f"({process_seconds():.0f} s of start, {closing:.0f} s of closing work); give more time")
@@ -147,7 +147,7 @@ def nominal_flops_per_second(recipe: PretrainRecipe, data: DataFolder) -> float:
 
 
 def choose_depth(data: DataFolder, flops: float) -> int:
-    """The largest depth that still sees TOKENS_PER_PARAMETER tokens per parameter of its matrices.
+    """The largest depth that still sees BYTES_PER_PARAMETER bytes of text per parameter of its matrices.
 
     Text that is seen often is worth less, so the wanted ratio grows with the number of epochs
     (arXiv:2305.16264 finds repeats beyond 4 epochs to fade; a smaller model then learns less by heart).
@@ -158,7 +158,8 @@ def choose_depth(data: DataFolder, flops: float) -> int:
         tokens = flops / flops_per_token(config, config.context)
         matrices = parameters(config) - config.vocab_size * config.width
         epochs = tokens / max(1, data.train_tokens)
-        if tokens >= TOKENS_PER_PARAMETER * matrices * (1 + EPOCHS_WEIGHT * max(0.0, epochs - 1) ** 0.5):
+        wanted = BYTES_PER_PARAMETER * matrices * (1 + EPOCHS_WEIGHT * max(0.0, epochs - 1) ** 0.5)
+        if tokens * data.train_bytes / max(1, data.train_tokens) >= wanted:
             best = depth
     return best
 
@@ -169,13 +170,22 @@ def closing_seconds(resolved: ResolvedRecipe, data: DataFolder, measured: Measur
     return CLOSING_SECONDS + SAMPLE_SECONDS + CHECKPOINT_SECONDS + rows * measured.row_evaluation_seconds
 
 
-def steps_within(resolved: ResolvedRecipe, seconds: float, measured: Measured) -> int:
-    """Steps whose training, validations, samples and checkpoints on the way take `seconds`."""
-    # The intervals follow from the steps (resolve.py), so their number is known: about 9 validations and 4 samples.
-    fixed = 9 * CHECKPOINT_SECONDS + 4 * SAMPLE_SECONDS
-    rows_per_step = resolved.training.batch_tokens / resolved.data.max_length
-    validations = 9 * 0.02 * 3 * rows_per_step * measured.row_evaluation_seconds  # per step
-    return int((seconds - fixed) / (measured.step_seconds + validations))
+def training_seconds(resolved: ResolvedRecipe, data: DataFolder, measured: Measured, steps: int) -> float:
+    """Time of `steps` steps with the validations, samples and checkpoints on the way (intervals as in resolve.py)."""
+    rows = evaluation_rows(steps, resolved.training.batch_tokens // resolved.data.max_length)
+    validation = min(rows, data.val_tokens / resolved.data.max_length) * measured.row_evaluation_seconds
+    on_the_way = (EVALUATIONS - 1) * (validation + CHECKPOINT_SECONDS) + (SAMPLES - 1) * SAMPLE_SECONDS
+    return steps * measured.step_seconds + on_the_way
+
+
+def steps_within(resolved: ResolvedRecipe, data: DataFolder, measured: Measured, seconds: float) -> int:
+    """The most steps that `seconds` hold."""
+    low, high = 0, max(1, int(seconds / measured.step_seconds))
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = training_seconds(resolved, data, measured, middle) <= seconds
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return low
 
 
 def assemble(resolved: ResolvedRecipe, config: ModelConfig, data: DataFolder, measured: Measured | None, *,
@@ -190,8 +200,7 @@ def assemble(resolved: ResolvedRecipe, config: ModelConfig, data: DataFolder, me
     closing = closing_seconds(resolved, data, measured) if measured else CLOSING_SECONDS
     seconds = None
     if measured:
-        one = steps_within(resolved, 1e6, measured)
-        seconds = round(process_seconds() + t.steps * 1e6 / one + closing, 1)
+        seconds = round(process_seconds() + training_seconds(resolved, data, measured, t.steps) + closing, 1)
     return Plan(recipe=resolved, config=config, parameters=size.parameters, seconds=seconds,
                 closing_seconds=round(closing, 2), budget_seconds=budget_seconds,
                 memory=forecast_memory(config, resolved, measured), measured=measured, notes=notes,

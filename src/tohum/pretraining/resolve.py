@@ -22,7 +22,7 @@ MICRO_BATCH_TOKENS = 4096  # on a CPU more rows per pass are not faster, only la
 GPU_BATCH_TOKENS, GPU_MICRO_BATCH_TOKENS = 2**16, 2**15
 DEFAULT_EPOCHS = 4  # without --steps, --tokens or --budget: repeats up to here are nearly as good as fresh text
 EVALUATIONS, SAMPLES, REPORTS = 10, 5, 400  # on the way, over a whole run
-EVALUATION_SHARE = 0.02  # of the training arithmetic that one validation on the way may cost
+EVALUATION_SHARE = 0.004  # of the training arithmetic that one validation on the way may cost
 COMPILE_PAYS_FLOPS = 6e14  # about an hour here: compiling takes half a minute and saves a tenth
 REFERENCE_WIDTH = 256  # of the rates below
 
@@ -71,10 +71,15 @@ def fill_training(t: TrainingSection, data: DataFolder, config: ModelConfig, max
         "batch_tokens": rows * max_length, "micro_batch": min(micro, rows // world_size),
         "threads": t.threads or cores(), "compile": compiled if t.compile is None else t.compile,
         "eval_every": default(t.eval_every, math.ceil(steps / EVALUATIONS)),
-        "eval_rows": t.eval_rows or max(1, round(EVALUATION_SHARE * 3 * steps * rows)),
+        "eval_rows": t.eval_rows or evaluation_rows(steps, rows),
         "save_every": default(t.save_every, math.ceil(steps / EVALUATIONS)),
         "sample_every": default(t.sample_every, math.ceil(steps / SAMPLES)),
         "report_every": t.report_every or max(1, steps // REPORTS)}
+
+
+def evaluation_rows(steps: int, rows_per_step: int) -> int:
+    """Windows of a validation on the way; a forward pass is a third of a training step."""
+    return max(32, round(EVALUATION_SHARE * 3 * steps * rows_per_step))
 
 
 def default(value: int | None, otherwise: int) -> int:

@@ -74,7 +74,7 @@ def run(out: Path, plan: Plan, built: Built, data: DataFolder, stop: StopRequest
     if ranks.is_main:
         checkpoint.sweep(out)
         checkpoint.preflight(out, built.parts, built.identity, t.keep_last)
-    budget = Budget(plan.budget_seconds, plan.closing_seconds) if plan.budget_seconds else None
+    budget = Budget(plan.budget_seconds, plan.closing_seconds, t.steps) if plan.budget_seconds else None
     forecast = Forecast(steps=t.steps, bytes_per_token=data.train_bytes / data.train_tokens,
                         prior=plan.prediction) if ranks.is_main and plan.prediction else None
     journal = Journal(out, enabled=ranks.is_main)

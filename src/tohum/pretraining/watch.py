@@ -71,7 +71,7 @@ class RunWatch:
             self.forecast.look(state, self.journal)
         if not self.budget:
             return state
-        adjusted = self.budget.check(state, self.built.plan.steps)
+        adjusted = self.budget.check(state)
         if adjusted.shortening != state.shortening and adjusted.shortening:
             self.journal.write("event", event="shortened", step=state.step, seconds=round(state.seconds, 3),
                                steps=adjusted.shortening.steps, planned=self.built.plan.steps)
