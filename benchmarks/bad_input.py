@@ -1,4 +1,4 @@
-"""What Tohum says to mistakes: each command, its exit code and its words. Needs root for the full disk (a small tmpfs)."""
+"""What Tohum says to mistakes: each command, its exit code and its words. Full disk: a small tmpfs; needs root."""
 
 import os
 import subprocess
@@ -49,7 +49,8 @@ def main() -> None:
                 say("data", "prepare", "binary.txt", "--tokenizer", "tok", "--out", "d", folder=folder),
                 say("data", "prepare", "rows.jsonl", "--tokenizer", "tok", "--out", "d", folder=folder),
                 say("tokenizer", "train", "text.txt", "--vocab-size", "50k", "--out", "t", folder=folder),
-                say("data", "prepare", "two.txt", "--split", "line", "--tokenizer", "tok", "--out", "d2", folder=folder),
+                say("data", "prepare", "two.txt", "--split", "line", "--tokenizer", "tok", "--out", "d2",
+                    folder=folder),
                 say("pretrain", "--data", "d2", "--steps", 3, "--depth", 1, "--out", "r2", folder=folder),
                 say("pretrain", "--data", "data", "--model", "gpt2-124", "--steps", 3, "--out", "r", folder=folder),
                 say("pretrain", "--data", "data", "--set", "trainng.steps=1", "--out", "r", folder=folder),
@@ -57,10 +58,11 @@ def main() -> None:
         said += full_disk(folder)
         subprocess.run([sys.executable, "-m", "tohum", "tokenizer", "train", "two.txt", "--kind", "char", "--out",
                         "other"], cwd=folder, check=True, capture_output=True)
-        kept = (folder / "data" / "tokenizer" / "tokenizer.json").read_bytes()
-        (folder / "data" / "tokenizer" / "tokenizer.json").write_bytes((folder / "other" / "tokenizer.json").read_bytes())
+        tokenizer = folder / "data" / "tokenizer" / "tokenizer.json"
+        kept = tokenizer.read_bytes()
+        tokenizer.write_bytes((folder / "other" / "tokenizer.json").read_bytes())
         said.append(say("pretrain", "--data", "data", "--steps", 3, "--out", "r", folder=folder))
-        (folder / "data" / "tokenizer" / "tokenizer.json").write_bytes(kept)
+        tokenizer.write_bytes(kept)
         flip_a_bit(next((folder / "data").glob("shard_*.bin")))
         said.append(say("data", "verify", "data", folder=folder))
         weights = folder / "run" / "last" / "model.safetensors"

@@ -54,7 +54,10 @@ def observed(run: Path, data: Path, result: dict[str, Any]) -> dict[str, Any]:
     steps = [line for line in read_lines(run / "metrics.jsonl") if line["kind"] == "step"]
     return {"bits_per_byte": result["val_bits_per_byte"], "parameters": result["parameters"],
             "steps": result["steps"], "planned_steps": plan["steps"], "tokens": result["tokens"],
-            "features": plan["features"], "statistics": json.loads((data / "statistics.json").read_text("utf-8")),
+            "size": {"parameters": result["parameters"], "tokens": result["tokens"],
+                     "bytes_seen": result["tokens"] * per_token,
+                     "bytes_unique": sum(part["text_bytes"] for part in train)},
+            "statistics": json.loads((data / "statistics.json").read_text("utf-8")),
             "curve": {str(f): window(steps, f, plan["steps"]) / math.log(2) / per_token for f in (0.1, 0.25)},
             "process_seconds": result["process_seconds"]}
 

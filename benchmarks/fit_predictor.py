@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from benchmarks.common import RESULTS
 
-from tohum.pretraining.predict import Curve, Prediction, curve_features
+from tohum.pretraining.corpus import Statistics
+from tohum.pretraining.predict import Curve, Prediction, Size, curve_features, prior_features
 
 RIDGE = 1e-3  # few runs, correlated features
 
@@ -46,15 +47,16 @@ def main() -> None:
     rows: list[dict[str, Any]] = json.loads((RESULTS / "calibration.json").read_text("utf-8"))["rows"]
     corpora = [row["corpus"].removesuffix("-characters") for row in rows]
     y = np.log([row["bits_per_byte"] for row in rows])
-    x = np.array([row["features"] for row in rows])
+    features = [prior_features(Statistics(**row["statistics"]), Size(**row["size"])) for row in rows]
+    x = np.array(features)
     prior, sigma = report("before step 0", x, y, corpora)
     curves, curve_sigmas = {}, {}
     expected = np.exp(y + left_out(x, y, corpora))  # what the prior says of a text that it was not fitted on
     for fraction in (0.1, 0.25):
         seen = np.array([curve_features(
             Curve(fraction=fraction, train_bits_per_byte=row["curve"][str(fraction)]),
-            Prediction(bits_per_byte=float(before), low=math.nan, high=math.nan, features=tuple(row["features"])))
-            for row, before in zip(rows, expected, strict=True)])
+            Prediction(bits_per_byte=float(before), low=math.nan, high=math.nan, features=seen_before))
+            for row, before, seen_before in zip(rows, expected, features, strict=True)])
         curves[fraction], curve_sigmas[fraction] = report(f"at {fraction:.0%}", seen, y, corpora)
     print(f"PRIOR = {prior}\nPRIOR_SIGMA = {sigma}\nCURVE = {curves}\nCURVE_SIGMA = {curve_sigmas}")
 

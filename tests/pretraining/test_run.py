@@ -131,6 +131,35 @@ def test_resuming_a_finished_run_gives_its_result_again(fit, tmp_path):
     assert fit(tmp_path / "run", resume=True) == json.loads(json.dumps(first))
 
 
+def test_a_run_killed_between_its_last_checkpoint_and_its_result_finds_the_result_again(fit, tmp_path):
+    first = fit(tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    again = fit(tmp_path / "run", resume=True)
+    assert again["val_loss"] == first["val_loss"]
+    assert again["model_sha256"] == first["model_sha256"]
+
+
+def test_a_run_that_patience_ended_is_validated_on_the_whole_text(fit, tmp_path):
+    fit(tmp_path / "run", training__steps=60, training__eval_every=1, training__eval_rows=1, training__patience=1,
+        optimizer__lr=0.5, optimizer__embedding_lr=0.5, schedule__kind="constant")
+    last = [line for line in read_lines(tmp_path / "run" / "metrics.jsonl") if line["kind"] == "evaluation"][-1]
+    assert last["whole"]
+
+
+def test_text_prepared_without_validation_trains_and_has_no_validation_figures(tmp_path, data):
+    from tohum.data_sampling.config import PrepareConfig
+    from tohum.data_sampling.prepare import prepare
+    from tohum.tokenizing.tokenizer import Tokenizer
+
+    from .conftest import make_text, tiny
+
+    prepare([str(make_text(tmp_path / "text"))], Tokenizer.load(data / "tokenizer"), tmp_path / "data",
+            PrepareConfig(val_fraction=0))
+    result = pretrain(Request(recipe=tiny(tmp_path / "data"), out=tmp_path / "run"))
+    assert result["val_loss"] is None
+    assert result["steps"] == 6
+
+
 def test_resuming_with_another_recipe_names_the_difference(fit, tmp_path):
     fit(tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()

@@ -36,12 +36,14 @@ def command(out: Path, resume: bool, force: bool, as_json: bool, **options: Any)
       tohum pretrain --data data --out runs/first --budget 10m --resume
     """
     from tohum.pretraining.run import Request, pretrain
+    from tohum.report.page import write_report
+    from tohum.training.ranks import main_process
     from tohum.units import human_bytes, human_seconds
 
     recipe = recipe_from(options, default_length=not resume)
     result = pretrain(Request(recipe=recipe, out=out, resume=resume, force=force))
-    from tohum.report.page import write_report
-
+    if not main_process():
+        return
     page = write_report(out)
     emit(result, f"{result['steps']:,} steps, {result['tokens']:,} tokens in {human_seconds(result['seconds'])}; "
          f"validation: {result['val_bits_per_byte'] or float('nan'):.4f} bits per byte; "

@@ -64,7 +64,8 @@ def says_all(family: Family, values: Mapping[str, Any], config: ModelConfig) -> 
         found = read_as(family, values, "config.json")
     except CheckpointError:
         return False
-    return found.model_copy(update={"dropout": config.dropout}) == config
+    return found.model_copy(
+        update={"dropout": config.dropout, "attention_dropout": config.attention_dropout}) == config
 
 
 def head_of(family: Family) -> dict[str, Any]:

@@ -106,7 +106,8 @@ def load_weights(folder: Path, config: ModelConfig | None = None, *, dtype: torc
     With `config`, the folder must hold a model of exactly that shape (dropout aside). Raises CheckpointError.
     """
     family, found = read_family(folder)
-    if config is not None and found != config.replace(dropout=found.dropout):
+    if config is not None and found != config.replace(
+            dropout=found.dropout, attention_dropout=found.attention_dropout):
         raise CheckpointError(f"{folder / CONFIG}: describes another model than the one asked for")
     stored = WeightFiles(folder)
     return read_weights(network_for(found, stored), stored, family, dtype=dtype, device=device)

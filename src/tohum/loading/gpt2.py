@@ -47,13 +47,14 @@ def read_config(keys: Keys) -> ModelConfig:
                               output_bias=True, scale=scale)
     feed_forward = FeedForwardSpec(kind=keys.choice("activation_function", ACTIVATIONS, "gelu_new"),
                                    width=keys.integer("n_inner", 4 * width), bias=True)
-    rates = {keys.number(key, 0.1) for key in ("resid_pdrop", "embd_pdrop", "attn_pdrop")}
+    rates = {keys.number(key, 0.1) for key in ("resid_pdrop", "embd_pdrop")}
     return ModelConfig(vocab_size=keys.integer("vocab_size", 50257), width=width,
                        context=keys.integer("n_positions", 1024),
                        layers=(LayerSpec(attention=attention, feed_forward=feed_forward),) * layers,
                        norm=NormSpec(kind="layer", eps=keys.number("layer_norm_epsilon", 1e-5), bias=True),
                        learned_positions=True, tied=keys.flag("tie_word_embeddings", True),
-                       dropout=rates.pop() if len(rates) == 1 else 0.0)  # we have one rate
+                       attention_dropout=keys.number("attn_pdrop", 0.1),
+                       dropout=rates.pop() if len(rates) == 1 else 0.0)  # we have one rate for both
 
 
 def write_config(config: ModelConfig) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def write_config(config: ModelConfig) -> dict[str, Any]:
             "n_inner": layer.feed_forward.width, "activation_function": "gelu_new",
             "layer_norm_epsilon": config.norm.eps,
             "scale_attn_weights": layer.attention.scale is None, "tie_word_embeddings": config.tied,
-            "resid_pdrop": rate, "embd_pdrop": rate, "attn_pdrop": rate}
+            "resid_pdrop": rate, "embd_pdrop": rate, "attn_pdrop": config.attention_dropout}
 
 
 FAMILY = Family(model_type="gpt2", architecture="GPT2LMHeadModel", read=read_config, write=write_config,

@@ -49,5 +49,5 @@ def build_attention(config: ModelConfig, spec: LayerSpec, explicit: bool) -> Att
     """The attention layer with its QK-norms, which are RMSNorms over E in every model that has them."""
     shape = spec.attention
     norms = [RMSNorm(shape.head_width, config.norm.eps) if shape.qk_norm else nn.Identity() for _ in "qk"]
-    return Attention(config.width, shape, head_norms=(norms[0], norms[1]), dropout=config.dropout,
+    return Attention(config.width, shape, head_norms=(norms[0], norms[1]), dropout=config.attention_dropout,
                      explicit=explicit)

@@ -74,6 +74,7 @@ class ModelConfig(Config):
     norm: NormSpec
     learned_positions: bool = False  # add a learned vector per position (GPT-2)
     tied: bool = True  # the head reads the token table
-    dropout: NonNegativeFloat = Field(default=0.0, lt=1.0)
+    dropout: NonNegativeFloat = Field(default=0.0, lt=1.0)  # of what embeddings and layers add to the stream
+    attention_dropout: NonNegativeFloat = Field(default=0.0, lt=1.0)  # of attention weights; has no fast kernel
     embedding_scale: PositiveFloat = 1.0  # token vectors are multiplied by it (Gemma: sqrt(D))
     logit_soft_cap: PositiveFloat | None = None

@@ -152,9 +152,9 @@ def attention_activations(config: ModelConfig, spec: AttentionSpec, batch: Micro
     kept = batch.n * config.width * read_copies(batch, 3) + spec.qk_norm * (query + pair) * size
     square = batch.rows * spec.heads * batch.tokens**2
     if spec.soft_cap:  # the definition: tanh, weights in float32, their copy or dropout's mask and result
-        copies = 2 if config.dropout else int(batch.autocast)
+        copies = 2 if config.attention_dropout else int(batch.autocast)
         return kept + square * (size + FLOAT32_BYTES + copies * size) + 4 * query * size
-    if config.dropout:  # torch's definition, in float32: weights, dropout's mask, result
+    if config.attention_dropout:  # torch's definition, in float32: weights, dropout's mask, result
         return kept + 3 * (square + query) * FLOAT32_BYTES + query * size
     if batch.autocast and batch.blocked:
         triangle = sum((end - start) * end for start, end in blocks(batch.tokens))

@@ -48,7 +48,7 @@ def gpt2(layers: int, heads: int, width: int) -> ModelConfig:
     hidden = FeedForwardSpec(kind="gelu_tanh", width=4 * width, bias=True)
     layer = LayerSpec(attention=attention, feed_forward=hidden)
     return ModelConfig(vocab_size=50257, width=width, context=1024, layers=(layer,) * layers, dropout=0.1,
-                       norm=NormSpec(kind="layer", eps=1e-5, bias=True), learned_positions=True)
+                       attention_dropout=0.1, norm=NormSpec(kind="layer", eps=1e-5, bias=True), learned_positions=True)
 
 
 def gpt_config_124m() -> ModelConfig:

@@ -44,7 +44,8 @@ class ModelRecipe(Config):
     qk_norm: bool | None = None
     bias: bool | None = None  # on every matrix and on LayerNorm
     tied: bool | None = None
-    dropout: NonNegativeFloat | None = None
+    dropout: NonNegativeFloat | None = None  # default: by how often the text repeats; presets have their own
+    attention_dropout: NonNegativeFloat | None = None  # default: 0; in presets that have one, as much as dropout
 
     @model_validator(mode="after")
     def one_way_to_say_the_size(self) -> Self:
@@ -117,8 +118,12 @@ def with_options(base: ModelConfig, section: ModelRecipe) -> ModelConfig:
     """`base` with the section's options in every layer."""
     layers = tuple(layer_with_options(layer, section) for layer in base.layers)
     learned = None if section.positions is None else section.positions == "learned"
+    attention = section.attention_dropout
+    if attention is None and base.attention_dropout:
+        attention = section.dropout
     return base.replace(layers=layers, norm=norm_with_options(base.norm, section),
-                        **given(learned_positions=learned, tied=section.tied, dropout=section.dropout))
+                        **given(learned_positions=learned, tied=section.tied, dropout=section.dropout,
+                                attention_dropout=attention))
 
 
 def layer_with_options(layer: LayerSpec, section: ModelRecipe) -> LayerSpec:

@@ -43,11 +43,10 @@ class Curve:
 
 
 def prior_features(text: Statistics, size: Size) -> tuple[float, ...]:
-    """Of a run before step 0."""
-    seen = math.log(size.bytes_seen / 1e7)
-    return (1.0, math.log(text.order5), math.log(text.orders["2"] / text.order5), math.log(text.xz / text.order5),
-            seen, math.log(size.parameters / 1e6), math.log1p(size.bytes_seen / size.bytes_unique),
-            seen * seen)
+    """Of a run before step 0: the text's difficulty, how much is read, how often, in how large pieces, by how much."""
+    return (1.0, math.log(text.order5), math.log(text.xz / text.order5), math.log(size.bytes_seen / 1e7),
+            math.log1p(size.bytes_seen / size.bytes_unique), math.log(size.bytes_seen / size.tokens),
+            math.log(size.parameters / 1e6))
 
 
 def predict(text: Statistics, size: Size) -> Prediction:
@@ -58,7 +57,7 @@ def predict(text: Statistics, size: Size) -> Prediction:
 
 def curve_features(curve: Curve, prior: Prediction) -> tuple[float, ...]:
     """Of a run on its way: the loss so far, and what was known before."""
-    return (1.0, math.log(curve.train_bits_per_byte), math.log(prior.bits_per_byte), *prior.features[4:7])
+    return (1.0, math.log(curve.train_bits_per_byte), math.log(prior.bits_per_byte), prior.features[3])
 
 
 def predict_from_curve(curve: Curve, prior: Prediction) -> Prediction:

@@ -23,6 +23,9 @@ GPU_BATCH_TOKENS, GPU_MICRO_BATCH_TOKENS = 2**16, 2**15
 DEFAULT_EPOCHS = 4  # without --steps, --tokens or --budget: repeats up to here are nearly as good as fresh text
 EVALUATIONS, SAMPLES, REPORTS = 10, 5, 400  # on the way, over a whole run
 EVALUATION_SHARE = 0.004  # of the training arithmetic that one validation on the way may cost
+DROPOUT_BY_EPOCHS = ((2.0, 0.0), (4.0, 0.1), (8.0, 0.2))  # epochs at most, rate: small texts are soon known by heart
+HIGHEST_DROPOUT = 0.3
+DECAY_OF_FRESH_TEXT, DECAY_OF_REPEATS = 0.1, 0.5
 COMPILE_PAYS_FLOPS = 6e14  # about an hour here: compiling takes half a minute and saves a tenth
 REFERENCE_WIDTH = 256  # of the rates below
 
@@ -39,10 +42,20 @@ def resolve(recipe: PretrainRecipe, data: DataFolder, world_size: int = 1) -> tu
     config = resolve_model(model, data.tokenizer.vocab_size, max_length)
     stride = recipe.data.stride or (max_length if recipe.data.packing == "concatenated" else None)
     section = recipe.data.model_dump() | {"folder": str(data.path), "max_length": max_length, "stride": stride}
+    training = fill_training(recipe.training, data, config, max_length, world_size)
+    epochs = training["steps"] * training["batch_tokens"] / data.train_tokens
+    if model.dropout is None and model.preset is None:
+        model = model.replace(dropout=dropout_for(epochs))
+        config = resolve_model(model, data.tokenizer.vocab_size, max_length)
     values = {"model": model.model_dump(), "data": section,
-              "training": fill_training(recipe.training, data, config, max_length, world_size),
-              "optimizer": fill_optimizer(recipe.optimizer, config).model_dump()}
+              "training": training,
+              "optimizer": fill_optimizer(recipe.optimizer, config, epochs).model_dump()}
     return ResolvedRecipe.model_validate(recipe.model_dump() | values), config
+
+
+def dropout_for(epochs: float) -> float:
+    """None for text that is seen once or twice; the more often it repeats, the more is dropped."""
+    return next((rate for most, rate in DROPOUT_BY_EPOCHS if epochs <= most), HIGHEST_DROPOUT)
 
 
 def longest_window(data: DataFolder) -> int:
@@ -97,11 +110,15 @@ def compile_pays(config: ModelConfig, tokens: int, max_length: int, device: str)
     return device == "cuda" or flops_per_token(config, max_length) * tokens > COMPILE_PAYS_FLOPS
 
 
-def fill_optimizer(o: OptimizerSection, config: ModelConfig) -> OptimizerSection:
-    """Peak rates by width: AdamW's fall with the width (Adam's step does not shrink by itself), Muon's do not."""
+def fill_optimizer(o: OptimizerSection, config: ModelConfig, epochs: float) -> OptimizerSection:
+    """Peak rates by width: AdamW's fall with the width (Adam's step does not shrink by itself), Muon's do not.
+
+    Text that repeats wants more weight decay.
+    """
+    decay = DECAY_OF_REPEATS if epochs > DROPOUT_BY_EPOCHS[0][0] else DECAY_OF_FRESH_TEXT
     narrow = (REFERENCE_WIDTH / config.width) ** 0.5
     if o.kind == "muon":
-        values = {"lr": 0.02, "embedding_lr": 0.004 * narrow, "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.95,
+        values = {"lr": 0.02, "embedding_lr": 0.004 * narrow, "weight_decay": decay, "beta1": 0.9, "beta2": 0.95,
                   "momentum": 0.95}
     else:
         values = {"lr": 0.002 * narrow, "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.99}

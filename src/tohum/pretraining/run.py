@@ -27,7 +27,7 @@ from tohum.training.journal import Journal
 from tohum.training.loop import train
 from tohum.training.ranks import Ranks
 from tohum.training.state import TrainState
-from tohum.training.stopping import StopRequests
+from tohum.training.stopping import StopRequested, StopRequests
 
 REPEATABLE = ("max_hours", "keep_last", "patience")  # keys that a resume may give anew
 
@@ -82,6 +82,11 @@ def run(out: Path, plan: Plan, built: Built, data: DataFolder, stop: StopRequest
         watch = RunWatch(recipe=plan.recipe, built=built, data=data, journal=journal, progress=progress,
                          budget=budget, forecast=forecast)
         state = train(out, built.plan, built.parts, built.identity, watch, stop)
+        if not watch.saw_all:  # ended by patience, or killed between the last checkpoint and its result
+            try:
+                watch.validate(state, stop, whole=True)
+            except StopRequested:
+                raise stop.error(state.step, out) from None
     result = figures(out, state, watch, built)
     if ranks.is_main:
         result = close(out, plan, result, state, data)

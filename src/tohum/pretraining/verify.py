@@ -38,8 +38,8 @@ def verify_resume(run: Path, *, steps: int | None, kills: int, seed: int, say: C
                   folder: Path | None = None) -> Verified:
     """Repeat the run's recipe twice in a scratch folder: once unbroken, once killed with SIGKILL at random moments.
 
-    steps: None runs the whole recipe; else its first `steps` under the full schedule are not meant: the recipe is
-    shortened to `steps`, everything else as it is. Raises CheckpointError for a folder that is no run.
+    steps: length of both runs, None for the recipe's own; all else is as in the recipe, but for more checkpoints.
+    Raises CheckpointError for a folder that is no run.
     """
     recipe = stored_recipe(run)
     steps = steps or recipe.training.steps

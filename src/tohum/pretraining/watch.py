@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from tohum.data_sampling.batch import Batch
 from tohum.data_sampling.loader import evaluation_batches
@@ -37,21 +36,24 @@ class RunWatch:
     budget: Budget | None = None
     forecast: Forecast | None = None
     last_evaluation: Evaluation | None = field(default=None, init=False)
+    saw_all: bool = field(default=False, init=False)  # the last evaluation read the whole validation text
 
     def evaluate(self, state: TrainState, stop: StopRequests) -> float:
         """Validation loss over the first `eval_rows` windows, or over all of them after the last step."""
-        final = state.step >= state.last_step(self.built.plan.steps)
+        return self.validate(state, stop, whole=state.step >= state.last_step(self.built.plan.steps))
+
+    def validate(self, state: TrainState, stop: StopRequests, *, whole: bool) -> float:
+        """The loss, and a line in the journal."""
         if self.data.val_tokens < 2:  # prepared with --val-fraction 0: the newest checkpoint counts as the best
             return -float(state.step)
-        rows = None if final else self.recipe.training.eval_rows
+        rows = None if whole else self.recipe.training.eval_rows
         batches: Iterable[Batch] = validation(self.data, self.recipe, rows)
         result = evaluate(self.built.network, stop.guard(batches), self.data.tokenizer.byte_lengths,
                           dtype=self.built.precision.dtype, device=self.built.precision.device)
-        self.last_evaluation = result
-        values: dict[str, Any] = {"step": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 3),
-                                  "loss": result.loss, "perplexity": result.perplexity,
-                                  "bits_per_byte": result.bits_per_byte, "whole": final}
-        self.journal.write("evaluation", **values)
+        self.last_evaluation, self.saw_all = result, whole
+        self.journal.write("evaluation", step=state.step, tokens=state.tokens, seconds=round(state.seconds, 3),
+                           loss=result.loss, perplexity=result.perplexity, bits_per_byte=result.bits_per_byte,
+                           whole=whole)
         self.progress.say(f"step {state.step:,}: validation loss {result.loss:.4f}, "
                           f"{result.bits_per_byte:.4f} bits per byte")
         return result.loss
@@ -87,4 +89,4 @@ class RunWatch:
 def validation(data: DataFolder, recipe: ResolvedRecipe, rows: int | None) -> Iterable[Batch]:
     """Windows of the validation split in order; the same ones each time."""
     return evaluation_batches(data, split="val", max_length=recipe.data.max_length, rows=EVALUATION_ROWS,
-                              limit_rows=rows)
+                              packing=recipe.data.packing, limit_rows=rows)

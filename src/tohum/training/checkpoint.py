@@ -19,12 +19,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tohum.errors import CheckpointError, FailedError
 from tohum.files import nearest_folder, write_directory, write_json
 from tohum.loading.folder import load_weights, save_model
+from tohum.loading.weights import write_file
 from tohum.model.config import ModelConfig
 from tohum.tokenizing.tokenizer import Tokenizer
 from tohum.training.state import TrainState
@@ -59,7 +60,7 @@ def fill(draft: Path, state: TrainState, parts: Parts, identity: Identity) -> No
     save_model(draft, identity.config, weights, identity.tokenizer)
     (draft / "training").mkdir()
     tensors = {name: value.detach().cpu().contiguous() for name, value in parts.optimizer.state().items()}
-    save_file(tensors, draft / "training" / "optimizer.safetensors")
+    write_file(draft / "training" / "optimizer.safetensors", tensors)
     write_json(draft / "training" / "state.json",
                {"format": FORMAT, "identity": dict(identity.settings), "state": state.to_json()})
 

@@ -9,6 +9,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 
+def main_process() -> bool:
+    """True for the one process, of those that torchrun started, that prints."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ranks:
     """This process among `world_size`; with one process every method is the identity."""

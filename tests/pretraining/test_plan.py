@@ -1,0 +1,135 @@
+"""Plans: what follows from sizes, what from measuring; budgets that hold; predictions with their intervals."""
+
+import json
+import time
+
+import pytest
+
+from tohum.data_sampling.shards import DataFolder
+from tohum.machine import process_seconds
+from tohum.pretraining import budget as budgets
+from tohum.pretraining import plan as planning
+from tohum.pretraining.budget import Budget
+from tohum.pretraining.corpus import Statistics, statistics
+from tohum.pretraining.describe import describe
+from tohum.pretraining.plan import Plan, choose_depth, make_plan, steps_within, training_seconds
+from tohum.pretraining.predict import Curve, Size, predict, predict_from_curve
+from tohum.pretraining.probe import Measured
+from tohum.pretraining.resolve import resolve
+from tohum.training.ranks import Ranks
+from tohum.training.schedule import Shortening
+from tohum.training.state import TrainState
+
+from .conftest import tiny
+
+
+@pytest.fixture
+def opened(data):
+    return DataFolder.open(data)
+
+
+TEXT = Statistics(fingerprint="", train_bytes=10**6, val_bytes=10**5, xz=2.2,
+                  orders={"1": 3.4, "2": 2.8, "3": 2.4, "5": 2.0})
+
+
+def test_a_steps_recipe_is_resolved_without_measuring_and_always_alike(data, opened):
+    assert resolve(tiny(data, training__eval_every=None), opened) == resolve(tiny(data, training__eval_every=None), opened)
+
+
+def test_without_depth_preset_or_budget_the_depth_is_4(data, opened):
+    recipe = tiny(data, model__width=None, model__layers=None, model__heads=None)
+    resolved, config = resolve(recipe, opened)
+    assert resolved.model.depth == 4 == len(config.layers)
+
+
+def test_a_plan_survives_its_json(data, opened):
+    plan = make_plan(tiny(data), opened, Ranks())
+    again = Plan.from_json(json.loads(json.dumps(plan.to_json())), plan.recipe)
+    assert again == plan
+    assert {"model", "steps", "seconds", "peak_memory_bytes", "predicted_bits_per_byte"} <= plan.to_json().keys()
+
+
+def test_a_budget_is_measured_turned_into_steps_and_described(data, opened, monkeypatch):
+    monkeypatch.setattr(planning, "process_seconds", lambda: 1.0)  # the tests' process is older than the budget
+    recipe = tiny(data, training__steps=None, training__budget="20s", training__batch_tokens=None,
+                  training__eval_every=None, model__width=None, model__layers=None, model__heads=None)
+    plan = make_plan(recipe, opened, Ranks())
+    assert plan.measured is not None
+    assert 10 < plan.seconds <= 20
+    assert plan.recipe.training.budget is None
+    assert plan.prediction.low < plan.prediction.bits_per_byte < plan.prediction.high
+    assert "bits per byte on the validation text" in describe(plan)
+    assert "largest micro-batch" in describe(plan)
+
+
+def test_a_budget_that_is_over_before_the_first_step_is_refused(data, opened):
+    from tohum.errors import ConfigError
+
+    with pytest.raises(ConfigError, match=r"--budget: 1 s are over before the first step"):
+        make_plan(tiny(data, training__steps=None, training__budget=1.0), opened, Ranks())
+
+
+def test_more_arithmetic_never_makes_a_smaller_model(opened):
+    depths = [choose_depth(opened, 10.0**exponent) for exponent in range(6, 16)]
+    assert depths == sorted(depths)
+    assert depths[-1] > depths[0]
+
+
+def test_steps_within_a_time_are_the_most_that_fit(data, opened):
+    resolved, _ = resolve(tiny(data), opened)
+    measured = Measured(step_seconds=0.01, row_evaluation_seconds=0.001, peak_memory_bytes=0)
+    steps = steps_within(resolved, opened, measured, 30.0)
+    assert training_seconds(resolved, opened, measured, steps) <= 30.0
+    assert training_seconds(resolved, opened, measured, steps + 1) > 30.0
+
+
+def test_statistics_are_kept_with_the_data_and_computed_anew_for_other_data(opened, tmp_path, data):
+    found = statistics(opened)
+    assert 0 < found.order5 < found.orders["1"] < 8
+    path = data / "statistics.json"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps(stored | {"fingerprint": "other", "xz": 99.0}))
+    assert statistics(opened) == found
+
+
+def test_harder_text_is_predicted_to_cost_more(opened):
+    size = Size(parameters=10**6, tokens=10**6, bytes_seen=3e6, bytes_unique=10**6)
+    hard = Statistics(fingerprint="", train_bytes=10**6, val_bytes=10**5, xz=3.3,
+                      orders={key: 1.5 * value for key, value in TEXT.orders.items()})
+    assert predict(hard, size).bits_per_byte > predict(TEXT, size).bits_per_byte
+
+
+def test_a_higher_loss_on_the_way_is_predicted_to_end_higher():
+    prior = predict(TEXT, Size(parameters=10**6, tokens=10**6, bytes_seen=3e6, bytes_unique=10**6))
+    ends = [predict_from_curve(Curve(fraction=0.25, train_bits_per_byte=bits), prior).bits_per_byte
+            for bits in (2.0, 2.4)]
+    assert ends[0] < ends[1]
+
+
+def test_a_slow_run_is_shortened_once_and_a_fast_one_never(monkeypatch):
+    clock = {"now": 0.0}
+    monkeypatch.setattr(budgets.time, "perf_counter", lambda: clock["now"])
+    monkeypatch.setattr(budgets, "process_seconds", lambda: clock["now"])
+
+    def run(pace: float) -> TrainState:
+        clock["now"] = 0.0
+        budget, state = Budget(seconds=110.0, closing_seconds=10.0, planned_steps=100), TrainState()
+        decisions = []
+        while state.step < state.last_step(100):
+            clock["now"] += pace
+            state = budget.check(TrainState(step=state.step + 1, shortening=state.shortening))
+            decisions.append(state.shortening)
+        assert len({d for d in decisions if d is not None and d.at != d.steps}) <= 1
+        return state
+
+    assert run(0.99).shortening is None
+    slow = run(1.25)
+    assert isinstance(slow.shortening, Shortening)
+    assert 25 <= slow.shortening.at < slow.shortening.steps < 100
+    assert clock["now"] <= 100.0
+
+
+def test_the_budget_counts_from_the_start_of_the_process():
+    before = process_seconds()
+    time.sleep(0.05)
+    assert Budget(seconds=before + 100, closing_seconds=0.0, planned_steps=1).left_seconds() < 100
