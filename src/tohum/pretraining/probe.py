@@ -44,7 +44,7 @@ def probe(recipe: ResolvedRecipe, config: ModelConfig, data: DataFolder, seconds
         rows = min(evaluation_seconds(recipe, built, data) for _ in range(2)) / EVALUATION_PROBE_ROWS
     device = built.precision.device
     peak = peak_memory_bytes(device) if device.type == "cuda" else watchdog.peak_bytes
-    return Measured(step_seconds=statistics.mean(times[WARM_STEPS:]), row_evaluation_seconds=rows,
+    return Measured(step_seconds=statistics.median(times[WARM_STEPS:]), row_evaluation_seconds=rows,
                     peak_memory_bytes=peak)
 
 

@@ -11,7 +11,7 @@ from tohum.data_sampling.shards import DataFolder
 from tohum.errors import ConfigError, DataError
 from tohum.machine import cores, has_bf16_arithmetic, pick_device
 from tohum.model.config import ModelConfig
-from tohum.model.counting import flops_per_token
+from tohum.model.counting import flops_per_token, parameters
 from tohum.model.presets import DEFAULT_DEPTH
 from tohum.model.recipe import resolve_model
 from tohum.pretraining.config import OptimizerSection, PretrainRecipe, ResolvedRecipe, TrainingSection
@@ -25,6 +25,7 @@ EVALUATIONS, SAMPLES, REPORTS = 10, 5, 400  # on the way, over a whole run
 EVALUATION_SHARE = 0.004  # of the training arithmetic that one validation on the way may cost
 DROPOUT_BY_EPOCHS = ((2.0, 0.0), (4.0, 0.1), (8.0, 0.2))  # epochs at most, rate: small texts are soon known by heart
 HIGHEST_DROPOUT = 0.3
+KNOWN_BY_HEART = 2.0  # parameters per token of the text: below, repeating does not harm
 DECAY_OF_FRESH_TEXT, DECAY_OF_REPEATS = 0.1, 0.5
 COMPILE_PAYS_FLOPS = 6e14  # about an hour here: compiling takes half a minute and saves a tenth
 REFERENCE_WIDTH = 256  # of the rates below
@@ -44,6 +45,8 @@ def resolve(recipe: PretrainRecipe, data: DataFolder, world_size: int = 1) -> tu
     section = recipe.data.model_dump() | {"folder": str(data.path), "max_length": max_length, "stride": stride}
     training = fill_training(recipe.training, data, config, max_length, world_size)
     epochs = training["steps"] * training["batch_tokens"] / data.train_tokens
+    if parameters(config) < KNOWN_BY_HEART * data.train_tokens:
+        epochs = 0.0  # too small a model to know its text by heart
     if model.dropout is None and model.preset is None:
         model = model.replace(dropout=dropout_for(epochs))
         config = resolve_model(model, data.tokenizer.vocab_size, max_length)

@@ -74,10 +74,13 @@ class RunWatch:
         if not self.budget:
             return state
         adjusted = self.budget.check(state)
-        if adjusted.shortening != state.shortening and adjusted.shortening:
-            self.journal.write("event", event="shortened", step=state.step, seconds=round(state.seconds, 3),
-                               steps=adjusted.shortening.steps, planned=self.built.plan.steps)
-            self.progress.say(f"slower than planned: {adjusted.shortening.steps:,} steps instead of "
+        if adjusted.shortening and adjusted.shortening != state.shortening:
+            over = adjusted.shortening.at == adjusted.shortening.steps
+            self.journal.write("event", event="deadline" if over else "shortened", step=state.step,
+                               seconds=round(state.seconds, 3), steps=adjusted.shortening.steps,
+                               planned=self.built.plan.steps)
+            self.progress.say(f"the budget is over: ending with step {state.step:,}" if over else
+                              f"slower than planned: {adjusted.shortening.steps:,} steps instead of "
                               f"{self.built.plan.steps:,}, to end inside the budget")
         return adjusted
 
