@@ -72,7 +72,7 @@ def main() -> None:
         said.append(say("pretrain", "--data", "data", "--out", "run", "--depth", 1, "--steps", 4, "--resume",
                         folder=folder))
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "bad_input.txt").write_text("\n".join(said), "utf-8")
+    (RESULTS / "bad_input.txt").write_text("\n".join(said).replace(str(folder), "DIR"), "utf-8")
     print("\n".join(said))
 
 

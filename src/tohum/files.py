@@ -77,6 +77,8 @@ def user_error(error: OSError, path: Path) -> Exception:
                            "free some space or choose another --out, then run the same command again")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return ConfigError(f"{where}: no permission to write; choose another --out")
+    if error.errno == errno.ENOENT:  # a place like /proc, where nothing can be made
+        return ConfigError(f"{path}: cannot be made there; choose another --out")
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY):
         return ConfigError(f"{where}: {os.strerror(error.errno or 0).lower()}; choose another --out")
     return FailedError(f"{where}: {error.strerror or error}")

@@ -1,8 +1,10 @@
 """A pre-training run from end to end: files, determinism, lengths, refusals."""
 
+import errno
 import json
 import math
 import socket
+from pathlib import Path
 
 import pytest
 import torch
@@ -158,6 +160,23 @@ def test_text_prepared_without_validation_trains_and_has_no_validation_figures(t
     result = pretrain(Request(recipe=tiny(tmp_path / "data"), out=tmp_path / "run"))
     assert result["val_loss"] is None
     assert result["steps"] == 6
+
+
+def test_a_run_that_cannot_save_says_so_before_step_0_and_leaves_nothing(fit, tmp_path, monkeypatch):
+    from tohum.errors import FailedError
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "model.safetensors")
+
+    monkeypatch.setattr(checkpoint, "save_model", full)
+    with pytest.raises(FailedError, match=r"the disk is full \([\d,]+ bytes free\); nothing half-written was kept"):
+        fit(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_place_where_nothing_can_be_made_is_refused(fit):
+    with pytest.raises(ConfigError, match=r"/proc/run: cannot be made there; choose another --out"):
+        fit(Path("/proc/run"))
 
 
 def test_resuming_with_another_recipe_names_the_difference(fit, tmp_path):

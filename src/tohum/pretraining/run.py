@@ -11,7 +11,7 @@ from typing import Any
 from tohum.config import read_toml, validate, write_toml
 from tohum.data_sampling.shards import DataFolder
 from tohum.environment import environment
-from tohum.errors import CheckpointError, ConfigError
+from tohum.errors import CheckpointError, ConfigError, TohumError
 from tohum.files import write_directory, write_json
 from tohum.machine import peak_memory_bytes, pick_device, process_seconds, tune_allocator
 from tohum.pretraining.budget import Budget
@@ -73,7 +73,7 @@ def run(out: Path, plan: Plan, built: Built, data: DataFolder, stop: StopRequest
     t = plan.recipe.training
     if ranks.is_main:
         checkpoint.sweep(out)
-        checkpoint.preflight(out, built.parts, built.identity, t.keep_last)
+        rehearse_saving(out, built, t.keep_last)
     budget = Budget(plan.budget_seconds, plan.closing_seconds, t.steps) if plan.budget_seconds else None
     forecast = Forecast(steps=t.steps, bytes_per_token=data.train_bytes / data.train_tokens,
                         prior=plan.prediction) if ranks.is_main and plan.prediction else None
@@ -92,6 +92,16 @@ def run(out: Path, plan: Plan, built: Built, data: DataFolder, stop: StopRequest
         result = close(out, plan, result, state, data)
     ranks.wait()
     return result
+
+
+def rehearse_saving(out: Path, built: Built, keep_last: int) -> None:
+    """A trial checkpoint; a run that cannot save leaves no folder behind, unless it has checkpoints already."""
+    try:
+        checkpoint.preflight(out, built.parts, built.identity, keep_last)
+    except TohumError:
+        if not checkpoint.steps(out):
+            shutil.rmtree(out, ignore_errors=True)
+        raise
 
 
 def figures(out: Path, state: TrainState, watch: RunWatch, built: Built) -> dict[str, Any]:
