@@ -1,6 +1,7 @@
 """What this machine offers and how the process uses it: number formats, allocator, threads, peak memory."""
 
 import ctypes
+import functools
 import os
 import resource
 import sys
@@ -30,6 +31,7 @@ def tune_allocator() -> bool:
     return [mallopt(name, value) for name, value in settings] == [1, 1, 1]
 
 
+@functools.cache
 def has_bf16_arithmetic() -> bool:
     """True where a CPU multiplies bf16 in hardware (AVX512-BF16 or AMX); from its flags alone."""
     flags = Path("/proc/cpuinfo")

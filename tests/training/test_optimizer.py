@@ -30,7 +30,7 @@ def test_muon_equals_torchs_muon():
     ours = {f"blocks.{i}.w": nn.Parameter(torch.randn(24, 16)) for i in range(3)}
     theirs = [nn.Parameter(p.detach().clone()) for p in ours.values()]
     config = OptimizerConfig(lr=0.02, weight_decay=0.1, momentum=0.95)
-    muon, reference = Muon(ours, config), torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1, momentum=0.95)
+    muon, reference = Muon(ours, config, torch.bfloat16), torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1, momentum=0.95)
     for _ in range(4):
         for mine, other in zip(ours.values(), theirs, strict=True):
             mine.grad = torch.randn_like(mine)
@@ -41,10 +41,13 @@ def test_muon_equals_torchs_muon():
         torch.testing.assert_close(mine, other, atol=2e-3, rtol=0)  # bfloat16 inside, in another order of sums
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 8, 24), (2, 24, 8)])
-def test_orthogonalising_brings_all_singular_values_near_one(shape):
+def test_orthogonalising_brings_all_singular_values_near_one(shape, dtype):
     torch.manual_seed(1)
-    values = torch.linalg.svdvals(orthogonalise(torch.randn(shape)).float())
+    made = orthogonalise(torch.randn(shape).to(dtype))
+    assert made.dtype == dtype
+    values = torch.linalg.svdvals(made.float())
     assert values.min() > 0.4
     assert values.max() < 1.3
 

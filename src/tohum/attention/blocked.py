@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tohum.attention.masks import Mask
+from tohum.machine import has_bf16_arithmetic
 
 BLOCK_TOKENS = 128
 KEEP_UP_TO_TOKENS = 512  # weights are stored for the backward pass up to this T, above it they are made again
@@ -23,7 +24,8 @@ KEEP_UP_TO_TOKENS = 512  # weights are stored for the backward pass up to this T
 
 def suits(query: Tensor, mask: Mask, dropout: float) -> bool:
     """Whether this way is the faster one: decided by device, dtype and the kind of mask."""
-    return query.device.type == "cpu" and query.dtype == torch.bfloat16 and mask.causal and dropout == 0
+    return (query.device.type == "cpu" and query.dtype == torch.bfloat16 and mask.causal and dropout == 0
+            and has_bf16_arithmetic())
 
 
 class BlockedAttention(torch.autograd.Function):

@@ -48,8 +48,8 @@ def build(recipe: ResolvedRecipe, config: ModelConfig, data: DataFolder, ranks: 
                            rows_per_step=t.batch_tokens // recipe.data.max_length, rank=ranks.rank,
                            world_size=ranks.world_size)
     objective = language_objective(network, precision, compiled=t.compile)
-    parts = Parts(network=network, optimizer=Optimizer(network, recipe.optimizer.settled()), batches=batches,
-                  objective=objective, ranks=ranks)
+    optimizer = Optimizer(network, recipe.optimizer.settled(), products=precision.dtype)
+    parts = Parts(network=network, optimizer=optimizer, batches=batches, objective=objective, ranks=ranks)
     settings = {"data fingerprint": data.fingerprint, "config": sha256_json(plain_recipe(recipe))}
     identity = Identity(config=config, tokenizer=data.tokenizer, settings=settings)
     return Built(network=network, parts=parts, precision=precision, plan=loop_plan(recipe), identity=identity)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-from tohum.machine import resident_bytes
+from tohum.machine import has_bf16_arithmetic, resident_bytes
 from tohum.model.config import ModelConfig
 from tohum.model.counting import (
     ADAM_BYTES,
@@ -65,14 +65,15 @@ def parts_of(config: ModelConfig, recipe: ResolvedRecipe, rows: int) -> dict[str
     """The model's own parts for a micro-batch of `rows` windows."""
     t = recipe.training
     batch = MicroBatch(rows=rows, tokens=recipe.data.max_length, autocast=t.dtype == "bf16",
-                       blocked=t.device == "cpu")
+                       blocked=t.device == "cpu" and has_bf16_arithmetic())
     made = training_memory(config, batch, optimizer_bytes=ADAM_BYTES)
     optimizer = made.optimizer
     activations = made.weight_copies + made.activations
     if recipe.optimizer.kind == "muon":
         stacks = muon_stacks(config)
         optimizer -= sum(stacks.values()) * FLOAT32_BYTES  # one running mean instead of two
-        work = max(stacks.values()) * (2 * FLOAT32_BYTES + 3 * BFLOAT16_BYTES)  # one stack while it is orthogonalised
+        product = BFLOAT16_BYTES if batch.autocast else FLOAT32_BYTES
+        work = max(stacks.values()) * (2 * FLOAT32_BYTES + 3 * product)  # one stack while it is orthogonalised
         activations = max(activations, work)  # the activations are gone by then
     return {"parameters": made.parameters, "gradients": made.gradients, "optimizer": optimizer,
             "activations": activations, "loss": made.loss}

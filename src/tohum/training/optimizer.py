@@ -2,7 +2,8 @@
 
 AdamW: decoupled weight decay, arXiv:1711.05101. Muon: momentum, then the nearest orthogonal matrix by five
 Newton-Schulz steps (Jordan 2024, kellerjordan.github.io/posts/muon). Matrices of one shape are orthogonalised
-as one stack, which is what makes it cheap for small models.
+as one stack, which is what makes it cheap for small models, in the arithmetic of the run: five steps forgive the
+8 bits of bfloat16, but a processor without bfloat16 instructions takes a hundred times as long for them.
 """
 
 from collections import defaultdict
@@ -31,15 +32,18 @@ class OptimizerConfig(Config):
 
 
 class Optimizer:
-    """Both optimizers behind one `step(lr_multiplier)`; its state is a flat dict of named tensors."""
+    """Both optimizers behind one `step(lr_multiplier)`; its state is a flat dict of named tensors.
 
-    def __init__(self, network: nn.Module, config: OptimizerConfig):
+    `products` is the format of Muon's matrix products; weights and state keep their own.
+    """
+
+    def __init__(self, network: nn.Module, config: OptimizerConfig, *, products: torch.dtype = torch.float32):
         self.config = config
         named = {name: p for name, p in network.named_parameters() if p.requires_grad}
         matrices = {n: p for n, p in named.items() if config.kind == "muon" and n.startswith("blocks.") and p.ndim == 2}
         rest = {n: p for n, p in named.items() if n not in matrices}
         self.names = {id(p): n for n, p in rest.items()}
-        self.muon = Muon(matrices, config)
+        self.muon = Muon(matrices, config, products)
         lr = config.lr if config.kind == "adamw" or config.embedding_lr is None else config.embedding_lr
         decayed, plain = ([p for p in rest.values() if (p.ndim >= 2) is wanted] for wanted in (True, False))
         counted = sum(p.numel() for p in [*decayed, *plain, *matrices.values()])
@@ -84,8 +88,8 @@ class Optimizer:
 class Muon:
     """Momentum made orthogonal, for parameters (rows, columns) grouped by shape."""
 
-    def __init__(self, parameters: dict[str, nn.Parameter], config: OptimizerConfig):
-        self.config = config
+    def __init__(self, parameters: dict[str, nn.Parameter], config: OptimizerConfig, products: torch.dtype):
+        self.config, self.products = config, products
         self.parameters = parameters
         self.momentum = {name: torch.zeros_like(p) for name, p in parameters.items()}
         self.shapes: dict[torch.Size, list[str]] = defaultdict(list)
@@ -103,7 +107,7 @@ class Muon:
                 assert gradient is not None, f"no gradient for {name}"
                 self.momentum[name].lerp_(gradient, 1 - beta)
                 updates.append(gradient.lerp(self.momentum[name], beta))
-            stack = orthogonalise(torch.stack(updates))
+            stack = orthogonalise(torch.stack(updates).to(self.products))
             scale = lr * max(1.0, shape[0] / shape[1]) ** 0.5
             for name, update in zip(names, stack, strict=True):
                 self.parameters[name].mul_(1 - lr * self.config.weight_decay)
@@ -117,9 +121,8 @@ class Muon:
 def orthogonalise(stack: Tensor) -> Tensor:
     """(k, rows, columns) -> the same shape with all singular values near 1 (between 0.7 and 1.2)."""
     a, b, c = NEWTON_SCHULZ
-    x = stack if stack.dtype == torch.float64 else stack.to(torch.bfloat16)
-    wide = x.shape[1] <= x.shape[2]
-    x = x if wide else x.mT
+    wide = stack.shape[1] <= stack.shape[2]
+    x = stack if wide else stack.mT
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.mT  # (k, n, n) with n the shorter side
