@@ -21,6 +21,7 @@ from tohum.pretraining.config import ResolvedRecipe
 from tohum.training.checkpoint import steps as saved_steps
 
 POLL_SECONDS = 0.01
+CHECKPOINTS_PER_KILL = 4  # a killed run goes past a checkpoint or two: enough must be left for the next kills
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ def verify_resume(run: Path, *, steps: int | None, kills: int, seed: int, say: C
     """
     recipe = stored_recipe(run)
     steps = steps or recipe.training.steps
-    every = max(1, steps // (kills + 1))
+    every = max(1, steps // (CHECKPOINTS_PER_KILL * (kills + 1)))
     recipe = recipe.with_training(steps=steps, save_every=every, eval_every=max(1, steps // 3))
     scratch = Path(tempfile.mkdtemp(prefix="tohum-verify-", dir=folder))
     try:
