@@ -1,17 +1,24 @@
-"""Runs that the predictor is fitted on: corpora that no reported table uses, several budgets.
+"""Runs that the predictor is fitted on: corpora that no reported table uses, several amounts of arithmetic.
 
-`python -m benchmarks.calibration 1m` adds the runs of a budget to benchmarks/results/calibration.json;
-`python -m benchmarks.fit_predictor` then prints the constants for src/tohum/pretraining/constants.py.
+`python -m benchmarks.calibration 3e12 4e13` adds runs of that many floating-point operations, each of the shape that
+`--budget` would choose, to benchmarks/results/calibration.json (two at a time, one thread each: bits per byte do not
+depend on the time a run takes); `python -m benchmarks.fit_predictor` then prints src/tohum/pretraining/constants.py.
 """
 
 import json
 import math
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import DATA, RESULTS, WORK, prepared, record, tohum
 
+from tohum.data_sampling.shards import DataFolder
+from tohum.model.counting import flops_per_token
+from tohum.pretraining.config import PretrainRecipe
+from tohum.pretraining.plan import choose
+from tohum.pretraining.resolve import resolve
 from tohum.training.journal import read_lines
 
 EN, TR = DATA / "text_en", DATA / "text_tr"
@@ -28,21 +35,36 @@ CORPORA: dict[str, tuple[list[str], str, int | None]] = {
 
 
 def main() -> None:
-    """Measure the named budgets on the named corpora (all unless told)."""
-    budgets = [a for a in sys.argv[1:] if a not in CORPORA]
+    """Measure the given amounts of arithmetic on the named corpora (all unless told)."""
+    amounts = [float(a) for a in sys.argv[1:] if a not in CORPORA]
     corpora = [a for a in sys.argv[1:] if a in CORPORA] or list(CORPORA)
     path = RESULTS / "calibration.json"
     rows = json.loads(path.read_text("utf-8"))["rows"] if path.is_file() else []
-    for budget in budgets:
-        for name in corpora:
-            sources, kind, size = CORPORA[name]
-            data = prepared(name, sources, kind=kind, vocab_size=size)
-            run = WORK / f"calibration-{name}-{budget}"
-            result = tohum("pretrain", "--data", data, "--budget", budget, "--out", run, "--force")
-            rows = [row for row in rows if (row["corpus"], row["budget"]) != (name, budget)]
-            rows.append({"corpus": name, "budget": budget} | observed(run, data, result))
-            print(rows[-1], flush=True)
+    for name in corpora:
+        data_of(name)  # before two processes want to make it
+    with ThreadPoolExecutor(2) as pool:
+        for row in pool.map(lambda job: measure(*job), [(name, amount) for amount in amounts for name in corpora]):
+            rows = [old for old in rows if (old["corpus"], old["flops"]) != (row["corpus"], row["flops"])] + [row]
+            print(row, flush=True)
             record("calibration", {"rows": rows})
+
+
+def data_of(name: str) -> Path:
+    """The corpus' data folder."""
+    sources, kind, size = CORPORA[name]
+    return prepared(name, sources, kind=kind, vocab_size=size)
+
+
+def measure(name: str, flops: float) -> dict[str, Any]:
+    """One run, as a row."""
+    data, run = data_of(name), WORK / f"calibration-{name}-{flops:g}"
+    folder = DataFolder.open(data)
+    recipe, config = resolve(choose(PretrainRecipe(), folder, flops), folder)
+    batch_tokens = recipe.training.batch_tokens
+    steps = max(1, round(flops / (flops_per_token(config, config.context) * batch_tokens)))
+    result = tohum("pretrain", "--data", data, "--depth", recipe.model.depth, "--steps", steps, "--set",
+                   f"training.batch_tokens={batch_tokens}", "--set", "training.threads=1", "--out", run, "--force")
+    return {"corpus": name, "flops": flops, "depth": recipe.model.depth} | observed(run, data, result)
 
 
 def observed(run: Path, data: Path, result: dict[str, Any]) -> dict[str, Any]:
@@ -53,13 +75,12 @@ def observed(run: Path, data: Path, result: dict[str, Any]) -> dict[str, Any]:
     per_token = sum(part["text_bytes"] for part in train) / sum(part["tokens"] for part in train)
     steps = [line for line in read_lines(run / "metrics.jsonl") if line["kind"] == "step"]
     return {"bits_per_byte": result["val_bits_per_byte"], "parameters": result["parameters"],
-            "steps": result["steps"], "planned_steps": plan["steps"], "tokens": result["tokens"],
+            "steps": result["steps"], "tokens": result["tokens"],
             "size": {"parameters": result["parameters"], "tokens": result["tokens"],
                      "bytes_seen": result["tokens"] * per_token,
                      "bytes_unique": sum(part["text_bytes"] for part in train)},
             "statistics": json.loads((data / "statistics.json").read_text("utf-8")),
-            "curve": {str(f): window(steps, f, plan["steps"]) / math.log(2) / per_token for f in (0.1, 0.25)},
-            "process_seconds": result["process_seconds"]}
+            "curve": {str(f): window(steps, f, plan["steps"]) / math.log(2) / per_token for f in (0.1, 0.25)}}
 
 
 def window(steps: list[dict[str, Any]], fraction: float, planned: int) -> float:
