@@ -6,7 +6,6 @@ depend on the time a run takes); `python -m benchmarks.fit_predictor` then print
 """
 
 import json
-import math
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +16,7 @@ from benchmarks.common import DATA, RESULTS, WORK, prepared, record, tohum
 from tohum.data_sampling.shards import DataFolder
 from tohum.model.counting import flops_per_token
 from tohum.pretraining.config import PretrainRecipe
+from tohum.pretraining.forecast import FRACTIONS, standing_at
 from tohum.pretraining.plan import choose
 from tohum.pretraining.resolve import resolve
 from tohum.training.journal import read_lines
@@ -31,6 +31,12 @@ CORPORA: dict[str, tuple[list[str], str, int | None]] = {
     "libreoffice-tr": ([str(TR / "libreoffice_help_tr.txt")], "bpe", 4096),
     "python-docs-tr": ([str(TR / "python_docs_tr.txt")], "bpe", 4096),
     "taylorswift-characters": ([str(EN / "taylorswift.txt")], "char", None),
+    "wiki-demo-characters": ([str(EN / "wiki_demo.txt")], "char", None),
+    "web-characters": ([str(EN / "c4_demo.jsonl")], "char", None),
+    "libreoffice-tr-characters": ([str(TR / "libreoffice_help_tr.txt")], "char", None),
+    "python-docs-tr-characters": ([str(TR / "python_docs_tr.txt")], "char", None),
+    "python-source-1k": (["python-source"], "bpe", 1024),
+    "treebank-tr": ([str(TR / "twt_wiki_sentences.txt"), str(TR / "twt_web_sentences.txt")], "bpe", 2048),
 }
 
 
@@ -69,25 +75,17 @@ def measure(name: str, flops: float) -> dict[str, Any]:
 
 def observed(run: Path, data: Path, result: dict[str, Any]) -> dict[str, Any]:
     """What the fit needs of one run."""
-    plan = json.loads((run / "plan.json").read_text("utf-8"))
     index = json.loads((data / "index.json").read_text("utf-8"))
     train = [source["train"] for source in index["sources"]]
     per_token = sum(part["text_bytes"] for part in train) / sum(part["tokens"] for part in train)
-    steps = [line for line in read_lines(run / "metrics.jsonl") if line["kind"] == "step"]
+    lines = read_lines(run / "metrics.jsonl")
     return {"bits_per_byte": result["val_bits_per_byte"], "parameters": result["parameters"],
             "steps": result["steps"], "tokens": result["tokens"],
             "size": {"parameters": result["parameters"], "tokens": result["tokens"],
                      "bytes_seen": result["tokens"] * per_token,
                      "bytes_unique": sum(part["text_bytes"] for part in train)},
             "statistics": json.loads((data / "statistics.json").read_text("utf-8")),
-            "curve": {str(f): window(steps, f, plan["steps"]) / math.log(2) / per_token for f in (0.1, 0.25)}}
-
-
-def window(steps: list[dict[str, Any]], fraction: float, planned: int) -> float:
-    """Mean training loss over the steps that the forecast looks at (pretraining/forecast.py)."""
-    end, length = max(2, round(fraction * planned)), max(4, round(0.04 * planned))
-    losses = [line["loss"] for line in steps if end - length < line["step"] <= end]
-    return sum(losses) / len(losses)
+            "standing": {str(f): standing_at(f, result["steps"], lines) for f in FRACTIONS}}
 
 
 if __name__ == "__main__":

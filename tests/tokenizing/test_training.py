@@ -108,6 +108,7 @@ def test_training_twice_gives_the_same_vocabulary(kind):
     assert len({train(LONGER, kind=kind, vocab_size=None if kind == "char" else SIZE).sha256 for _ in range(3)}) == 1
 
 
+@pytest.mark.timeout(20)  # seconds; a word that is not cut takes minutes
 def test_a_very_long_word_is_not_lost(exact):
     assert exact.decode(exact.encode("a" * 20_001)) == "a" * 20_001
 

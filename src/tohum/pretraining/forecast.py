@@ -1,53 +1,86 @@
-"""Predictions on the way: the losses seen so far -> bits per byte at the end, finish time, at 10 % and 25 %."""
+"""Predictions on the way: the losses seen so far -> bits per byte at the end, finish time, at 10 % and 25 %.
+
+The last validation says where the model stands; what training has gained since then carries it on to now.
+"""
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from tohum.machine import peak_memory_bytes
 from tohum.pretraining.predict import Curve, Prediction, predict_from_curve
-from tohum.training.journal import Journal
+from tohum.training.journal import Journal, read_lines
 from tohum.training.state import TrainState
 
 FRACTIONS = (0.1, 0.25)
-WINDOW_FRACTION = 0.04  # of the steps: losses are averaged over it
+WINDOW_FRACTION = 0.04  # of the steps: training losses are averaged over it
+
+
+def look_step(fraction: float, steps: int) -> int:
+    """One after the step at this fraction: a validation that was due there has been made."""
+    return max(2, math.ceil(fraction * steps)) + 1
+
+
+class Standing:
+    """Validation bits per byte as they are now, from the validations and training losses so far."""
+
+    def __init__(self, steps: int):
+        self.losses: deque[float] = deque(maxlen=max(4, round(WINDOW_FRACTION * steps)))
+        self.validated: tuple[float, float] | None = None  # bits per byte, mean training loss at that moment
+
+    def note(self, line: dict[str, Any]) -> None:
+        """Take a line of the journal; other kinds than `step` and `evaluation` say nothing here."""
+        if line["kind"] == "step":
+            self.losses.append(line["loss"])
+        elif line["kind"] == "evaluation" and self.losses:
+            self.validated = line["bits_per_byte"], self.mean_loss()
+
+    def mean_loss(self) -> float:
+        """Nats per token over the window."""
+        return sum(self.losses) / len(self.losses)
+
+    def now(self) -> float | None:
+        """The last validation times what the training loss has done since; None before the first one."""
+        if self.validated is None:
+            return None
+        bits, then = self.validated
+        return bits * self.mean_loss() / then
+
+
+def standing_at(fraction: float, steps: int, lines: Iterable[dict[str, Any]]) -> float | None:
+    """What a run's journal says at a fraction of its steps."""
+    standing = Standing(steps)
+    for line in lines:
+        if line.get("step", 0) < look_step(fraction, steps):
+            standing.note(line)
+    return standing.now()
 
 
 @dataclass
 class Forecast:
-    """Looks at the training loss; `bytes_per_token` turns nats per token into bits per byte."""
+    """Writes a line of kind `prediction` at each of the fractions."""
 
     steps: int
-    bytes_per_token: float
     prior: Prediction
-    predictions: dict[float, Prediction] = field(default_factory=dict)
-    losses: deque[float] = field(init=False)
-    started_seconds: float | None = field(default=None, init=False)
-    started_step: int = field(default=0, init=False)
-
-    def __post_init__(self) -> None:
-        self.losses = deque(maxlen=max(4, round(WINDOW_FRACTION * self.steps)))
+    started: tuple[float, int] | None = field(default=None, init=False)  # seconds and step of the first look
 
     def look(self, state: TrainState, journal: Journal) -> None:
-        """Note a step's loss; at the fractions write a line of kind `prediction`."""
-        if self.started_seconds is None:
-            self.started_seconds, self.started_step = state.seconds, state.step
-        self.losses.append(state.loss if state.loss is not None else math.nan)
+        """After a step."""
+        if self.started is None:
+            self.started = state.seconds, state.step
         for fraction in FRACTIONS:
-            if state.step == max(2, round(fraction * self.steps)) and fraction not in self.predictions:
-                self.predictions[fraction] = self.now(fraction)
-                self.write(fraction, state, journal)
+            if state.step == look_step(fraction, self.steps):
+                now = standing_at(fraction, self.steps, read_lines(journal.metrics))
+                if now is not None:
+                    made = predict_from_curve(Curve(fraction=fraction, val_bits_per_byte=now), self.prior)
+                    self.write(fraction, made, state, journal)
 
-    def now(self, fraction: float) -> Prediction:
-        """The prediction from the losses of the last window."""
-        nats = sum(self.losses) / len(self.losses)
-        bits_per_byte = nats / math.log(2) / self.bytes_per_token
-        return predict_from_curve(Curve(fraction=fraction, train_bits_per_byte=bits_per_byte), self.prior)
-
-    def write(self, fraction: float, state: TrainState, journal: Journal) -> None:
+    def write(self, fraction: float, made: Prediction, state: TrainState, journal: Journal) -> None:
         """The line of the journal."""
-        made = self.predictions[fraction]
-        pace = (state.seconds - (self.started_seconds or 0.0)) / max(1, state.step - self.started_step)
+        seconds, step = self.started or (0.0, 0)
+        pace = (state.seconds - seconds) / max(1, state.step - step)
         journal.write("prediction", step=state.step, fraction=fraction, seconds=round(state.seconds, 3),
                       bits_per_byte=made.bits_per_byte, low=made.low, high=made.high,
                       finish_seconds=round(state.seconds + pace * (self.steps - state.step), 1),

@@ -2,7 +2,7 @@
 
 A linear model of logarithms, fitted by `python benchmarks/fit_predictor.py` on runs over corpora of their own
 (benchmarks/results/calibration.json). Before the run it knows how well byte models of order 1 to 5 and xz do on the
-text, the parameters and the tokens; on the way it also knows the training loss so far.
+text, the parameters and the tokens; on the way it also knows the validation loss so far.
 """
 
 import math
@@ -36,10 +36,10 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """The run so far: training bits per byte, averaged over the last steps before `fraction` of the run."""
+    """The run so far: validation bits per byte at `fraction` of the run (pretraining/forecast.py)."""
 
     fraction: float
-    train_bits_per_byte: float
+    val_bits_per_byte: float
 
 
 def prior_features(text: Statistics, size: Size) -> tuple[float, ...]:
@@ -57,7 +57,7 @@ def predict(text: Statistics, size: Size) -> Prediction:
 
 def curve_features(curve: Curve, prior: Prediction) -> tuple[float, ...]:
     """Of a run on its way: the loss so far, and what was known before."""
-    return (1.0, math.log(curve.train_bits_per_byte), math.log(prior.bits_per_byte), prior.features[3])
+    return (1.0, math.log(curve.val_bits_per_byte), math.log(prior.bits_per_byte), prior.features[3])
 
 
 def predict_from_curve(curve: Curve, prior: Prediction) -> Prediction:

@@ -29,7 +29,7 @@ DEFAULT_VOCAB_SIZE = 4096
 SMALLEST_BYTE_VOCABULARY = 257  # 256 bytes and the end of a document
 WORD_SPECIALS = ("[BOS]", "[EOS]", "[PAD]", "[UNK]")
 LARGEST_VOCABULARY = 10_000_000
-LONGEST_WORD = 2**31  # characters: a word is never too long to be cut
+LONGEST_WORD = 256  # bytes: WordPiece looks for the longest piece first, which takes time as the cube of the length
 UNKNOWN_CHARACTER = "<|unk|>"
 
 
@@ -114,6 +114,7 @@ def train_bytes(texts: Iterable[str], kind: str, vocab_size: int, pattern: str) 
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     common = {"vocab_size": vocab_size, "special_tokens": [END], "initial_alphabet": alphabet, "show_progress": False}
     decoder: decoders.Decoder = decoders.ByteLevel()
+    words = byte_level(pattern)
     if kind == "bpe":
         engine, trainer = Engine(models.BPE()), trainers.BpeTrainer(**common)
     elif kind == "unigram":
@@ -123,8 +124,10 @@ def train_bytes(texts: Iterable[str], kind: str, vocab_size: int, pattern: str) 
                                          max_input_chars_per_word=LONGEST_WORD))
         trainer = trainers.WordPieceTrainer(continuing_subword_prefix=METASPACE, **common)
         decoder = decoders.Sequence([decoders.Replace(METASPACE, ""), decoders.ByteLevel()])
+        cut = pre_tokenizers.Split(Regex(rf"[\s\S]{{1,{LONGEST_WORD}}}"), behavior="isolated")
+        words = pre_tokenizers.Sequence([words, cut])
         texts = itertools.chain([every_byte_inside_a_word()], texts)
-    engine.pre_tokenizer = byte_level(pattern)
+    engine.pre_tokenizer = words
     engine.decoder = decoder
     engine.train_from_iterator(texts, trainer)
     return Tokenizer(settled(engine), kind=kind, special=Special(eos=END, pad=END), pattern=pattern)
