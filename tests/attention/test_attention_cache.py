@@ -135,8 +135,9 @@ def test_single_precision_and_bfloat16_caches():
         for column in range(length):
             parts.append(network.logits(ids[:, column : column + 1], cache=store))
             store.advance(1)
-        limit = 1e-5 if store is cache else 5e-2
-        torch.testing.assert_close(torch.cat(parts, dim=1), network.logits(ids), rtol=0, atol=limit)
+        whole = network.logits(ids)
+        limit = (1e-6 if store is cache else 5e-3) * whole.abs().max().item()  # of their size: about 40
+        torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=0, atol=limit)
     assert half.bytes * 2 == cache.bytes
 
 

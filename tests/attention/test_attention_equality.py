@@ -110,7 +110,7 @@ def test_bfloat16_on_cpu_is_as_near_to_the_truth_as_the_kernel_of_torch(monkeypa
     parts = heads(tokens=200, kv_heads=4, width=16, dtype=torch.bfloat16)
     mask = mask_for(200)
     exact = values_and_gradients(attend, [p.detach().double().requires_grad_() for p in parts], mask)
-    monkeypatch.setattr("tohum.attention.blocked.has_bf16_arithmetic", lambda: True)
+    monkeypatch.setattr("tohum.attention.blocked.bf16_is_fast", lambda: True)
     ours = values_and_gradients(attend, parts, mask)
     monkeypatch.setattr("tohum.attention.fused.suits", lambda *_: False)
     theirs = values_and_gradients(attend, parts, mask)

@@ -1,7 +1,6 @@
 """Byte models: proper distributions, known values, and real text."""
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -85,11 +84,9 @@ def test_ngram_refuses_empty_texts_and_impossible_orders():
         xz_bits_per_byte(b"text", b"")
 
 
-def test_ngram_on_real_text_improves_with_every_order_and_is_quick(shared_data):
+def test_ngram_on_real_text_improves_with_every_order(shared_data):
     train_text, test_text = english(shared_data)
-    started = time.perf_counter()
     bits = backoff_bits_per_byte(train_text, test_text)
-    assert time.perf_counter() - started < 5
     assert bits[1] > bits[2] > bits[3] > bits[4] > bits[5]
     assert 2.15 < bits[5] < 2.25  # modified Kneser-Ney; Witten-Bell of the same order has 2.246
 

@@ -168,5 +168,5 @@ def test_the_whole_network_compiles_without_a_graph_break(name, autocast):
     for arguments in ({}, {"documents": documents}):
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             found, wanted = compiled(ids, **arguments), network.logits(ids, **arguments)
-        torch.testing.assert_close(found, wanted, rtol=0, atol=5e-2 if autocast else 1e-5)
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-1 if autocast else 1e-5)  # two steps of bf16 at 4
         found.float().square().mean().backward()

@@ -25,7 +25,13 @@ KEEP_UP_TO_TOKENS = 512  # weights are stored for the backward pass up to this T
 def suits(query: Tensor, mask: Mask, dropout: float) -> bool:
     """Whether this way is the faster one: decided by device, dtype and the kind of mask."""
     return (query.device.type == "cpu" and query.dtype == torch.bfloat16 and mask.causal and dropout == 0
-            and has_bf16_arithmetic())
+            and bf16_is_fast())
+
+
+@torch.compiler.assume_constant_result
+def bf16_is_fast() -> bool:
+    """The processor does not change while a network is compiled."""
+    return has_bf16_arithmetic()
 
 
 class BlockedAttention(torch.autograd.Function):

@@ -62,6 +62,7 @@ def reader_of(path: Path) -> Callable[[], Tokenizer] | None:
 def load_json(path: Path) -> Tokenizer:
     """tokenizer.json, with the roles that a tokenizer_config.json beside it names."""
     engine = Engine.from_str(path.read_text("utf-8"))
+    check_ids(path, engine)  # first of all: the engine walks from 0 to the highest id when it is written
     beside = path.with_name(CONFIG)
     config: dict[str, Any] = {}
     if beside.is_file():
@@ -74,7 +75,6 @@ def load_json(path: Path) -> Tokenizer:
     if not known and engine.token_to_id(END) is not None:
         known = {"eos": END}
     stored = json.loads(engine.to_str())
-    check_ids(path, engine)
     speller(engine)  # refuses what does not spell exactly
     first = engine.encode("a", add_special_tokens=True).tokens[0]
     if "bos" not in known and first in {token.content for token in engine.get_added_tokens_decoder().values()}:
