@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from tohum.cli.env import command, rows
 from tohum.environment import cpuinfo, environment
+from tohum.machine import cores
 
 
 def test_environment_names_versions_processor_memory_and_threads():
@@ -49,3 +50,13 @@ def test_command_prints_one_json_object_or_lines_for_people():
 def test_rows_write_bytes_with_their_unit_and_leave_out_what_is_not_there():
     values = {"memory": {"total_bytes": 25_000_000_000}, "flags": [], "cuda": None, "devices": [{"name": "X"}]}
     assert list(rows(values)) == [("memory.total", "25 GB"), ("flags", "none"), ("devices.0.name", "X")]
+
+
+def test_the_number_of_threads_obeys_the_variable_that_torch_obeys(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    every = cores()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert cores() == 1
+    for ignored in ("", "0", "many", str(every + 7)):
+        monkeypatch.setenv("OMP_NUM_THREADS", ignored)
+        assert cores() == every

@@ -44,8 +44,10 @@ def has_bf16_arithmetic() -> bool:
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """CPU cores that this process may use; OMP_NUM_THREADS, which torch obeys too, can lower their number."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(count, int(wanted)) if wanted.isdigit() and int(wanted) else count
 
 
 def process_seconds() -> float:
