@@ -197,7 +197,7 @@ def feed_forward_activations(config: ModelConfig, spec: FeedForwardSpec, batch: 
     if spec.experts is None:
         return single
     routing = wide * FLOAT32_BYTES + batch.n * spec.experts.count * FLOAT32_BYTES
-    return routing + spec.experts.chosen * (single + wide * (batch.compute_bytes + FLOAT32_BYTES))  # outputs, and what they are added to
+    return routing + spec.experts.chosen * (single + wide * (batch.compute_bytes + FLOAT32_BYTES))
 
 
 def cache_bytes(config: ModelConfig, rows: int, length: int, *, number_bytes: int = FLOAT32_BYTES) -> int:
