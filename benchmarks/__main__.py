@@ -6,7 +6,7 @@ They take minutes each and want the machine for themselves. Results are kept und
 import runpy
 import sys
 
-MEASUREMENTS = ("nanogpt_recipe", "budget_quality", "kill_test", "turkish", "prediction_table")
+MEASUREMENTS = ("nanogpt_recipe", "budget_quality", "kill_test", "turkish", "finish_time", "prediction_table")
 
 
 def main() -> None:

@@ -81,7 +81,7 @@ def observed(run: Path, data: Path, result: dict[str, Any]) -> dict[str, Any]:
     lines = read_lines(run / "metrics.jsonl")
     return {"bits_per_byte": result["val_bits_per_byte"], "parameters": result["parameters"],
             "steps": result["steps"], "tokens": result["tokens"],
-            "size": {"parameters": result["parameters"], "tokens": result["tokens"],
+            "size": {"parameters": result["parameters"],
                      "bytes_seen": result["tokens"] * per_token,
                      "bytes_unique": sum(part["text_bytes"] for part in train)},
             "statistics": json.loads((data / "statistics.json").read_text("utf-8")),

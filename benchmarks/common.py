@@ -50,6 +50,13 @@ def record(name: str, values: dict[str, Any]) -> None:
     print(json.dumps(values, indent=1, ensure_ascii=False))
 
 
+def expected(result: dict[str, Any], name: str, what: str) -> dict[str, float]:
+    """One line of a run's outcome as `name`, `name_predicted` and `name_error`."""
+    line = next(entry for entry in result["outcome"] if entry["what"] == what)
+    return {name: line["measured"], f"{name}_predicted": line["predicted"],
+            f"{name}_error": line["predicted"] / line["measured"] - 1}
+
+
 def shown(row: dict[str, Any], *keys: str) -> dict[str, Any]:
     """Some keys of a result."""
     return {key: row[key] for key in keys}

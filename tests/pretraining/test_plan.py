@@ -13,6 +13,7 @@ from tohum.pretraining.budget import Budget
 from tohum.pretraining.corpus import Statistics, statistics
 from tohum.pretraining.describe import describe
 from tohum.pretraining.plan import Plan, choose_depth, make_plan, steps_within, training_seconds
+from tohum.pretraining.forecast import curve_at, standing_at
 from tohum.pretraining.predict import Curve, Size, predict, predict_from_curve
 from tohum.pretraining.probe import Measured
 from tohum.pretraining.resolve import resolve
@@ -93,17 +94,43 @@ def test_statistics_are_kept_with_the_data_and_computed_anew_for_other_data(open
 
 
 def test_harder_text_is_predicted_to_cost_more(opened):
-    size = Size(parameters=10**6, tokens=10**6, bytes_seen=3e6, bytes_unique=10**6)
+    size = Size(parameters=10**6, bytes_seen=3e6, bytes_unique=10**6)
     hard = Statistics(fingerprint="", train_bytes=10**6, val_bytes=10**5, xz=3.3,
                       orders={key: 1.5 * value for key, value in TEXT.orders.items()})
     assert predict(hard, size).bits_per_byte > predict(TEXT, size).bits_per_byte
 
 
+def test_more_text_a_larger_model_and_fresh_instead_of_repeated_text_are_predicted_to_help():
+    base = {"parameters": 10**6, "bytes_seen": 3e6, "bytes_unique": 10**6}
+    before = predict(TEXT, Size(**base)).bits_per_byte
+    for better in ({"bytes_seen": 6e6}, {"parameters": 4 * 10**6}, {"bytes_unique": 3e6}):
+        assert predict(TEXT, Size(**(base | better))).bits_per_byte < before, better
+
+
+def test_repeats_are_worth_less_and_less_and_fresh_text_its_size():
+    worth = [Size(parameters=1, bytes_seen=seen, bytes_unique=1e6).effective_bytes for seen in (5e5, 1e6, 2e6, 4e6, 1e9)]
+    assert worth[:2] == [5e5, 1e6]
+    assert worth[2] == pytest.approx(1.85e6, rel=0.01)
+    assert worth[3] == pytest.approx(2.9e6, rel=0.01)
+    assert worth[4] == pytest.approx(4e6)
+
+
 def test_a_higher_loss_on_the_way_is_predicted_to_end_higher():
-    prior = predict(TEXT, Size(parameters=10**6, tokens=10**6, bytes_seen=3e6, bytes_unique=10**6))
-    ends = [predict_from_curve(Curve(fraction=0.25, train_bits_per_byte=bits), prior).bits_per_byte
-            for bits in (2.0, 2.4)]
-    assert ends[0] < ends[1]
+    prior = predict(TEXT, Size(parameters=10**6, bytes_seen=3e6, bytes_unique=10**6))
+    ends = [predict_from_curve(Curve(fraction=0.25, now=bits, before=1.1 * bits), prior) for bits in (2.0, 2.4)]
+    assert ends[0].bits_per_byte < ends[1].bits_per_byte < 2.4
+    assert ends[0].low < ends[0].bits_per_byte < ends[0].high
+
+
+def test_a_run_on_its_way_stands_where_its_validation_was_times_what_training_gained_since():
+    lines = [{"kind": "step", "step": step, "loss": 4.0 if step <= 20 else 3.0} for step in range(1, 27)]
+    lines.insert(10, {"kind": "evaluation", "step": 10, "bits_per_byte": 2.5})
+    lines.insert(21, {"kind": "evaluation", "step": 20, "bits_per_byte": 2.0})
+    lines += [{"kind": "event", "event": "stopped", "step": 26}, {"kind": "step", "step": 99, "loss": 0.1}]
+    assert standing_at(0.1, 100, lines) == 2.5
+    assert standing_at(0.25, 100, lines) == pytest.approx(2.0 * 3.0 / 4.0)
+    assert curve_at(0.25, 100, lines) == Curve(fraction=0.25, now=pytest.approx(1.5), before=2.5)
+    assert curve_at(0.1, 100, [line for line in lines if line["kind"] == "step"]) is None
 
 
 def test_a_slow_run_is_shortened_once_and_a_fast_one_never(monkeypatch):

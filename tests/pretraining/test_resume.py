@@ -134,13 +134,14 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_bits(fit, tmp_path, d
 
 
 @pytest.mark.slow
-def test_one_process_and_two_agree(tmp_path, data):
-    """Loss, gradient norm and weights within 1e-9 in float64."""
-    common = command(tmp_path, data, tmp_path / "one", training__steps=20, training__dtype="fp64",
+@pytest.mark.parametrize(("dtype", "tolerance"), [("fp64", 1e-9), ("fp32", 1e-5)])
+def test_one_process_and_two_agree(tmp_path, data, dtype, tolerance):
+    """In loss; in float64 in gradient norm and weights too."""
+    common = command(tmp_path, data, tmp_path / "one", training__steps=20, training__dtype=dtype,
                      training__save_every=20, training__eval_every=0)
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run(common, check=True, capture_output=True, env=environment)
-    spread = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517",
+    spread = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
               "-m", "tohum", *common[3:-1], str(tmp_path / "two")]
     done = subprocess.run(spread, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -148,7 +149,7 @@ def test_one_process_and_two_agree(tmp_path, data):
              for run in ("one", "two")]
     assert len(lines[0]) == len(lines[1]) == 20
     for one, two in zip(*lines, strict=True):
-        assert two["loss"] == pytest.approx(one["loss"], abs=1e-9)
-        assert two["grad_norm"] == pytest.approx(one["grad_norm"], abs=1e-9)
+        assert two["loss"] == pytest.approx(one["loss"], abs=tolerance)
+        assert dtype == "fp32" or two["grad_norm"] == pytest.approx(one["grad_norm"], abs=1e-9)
     a, b = (load_file(tmp_path / run / "last" / "model.safetensors") for run in ("one", "two"))
-    assert max(float((a[key] - b[key]).abs().max()) for key in a) < 1e-9
+    assert dtype == "fp32" or max(float((a[key] - b[key]).abs().max()) for key in a) < 1e-9

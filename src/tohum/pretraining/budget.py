@@ -25,15 +25,15 @@ class Budget:
         return self.seconds - self.closing_seconds - process_seconds()
 
     def check(self, state: TrainState) -> TrainState:
-        """The state with a shortening when the rest does not fit; at the very end, the last step is now."""
+        """The state with a shortening when the rest does not fit; when not even one more step does, this was the last."""
         self.times.append(time.perf_counter())
         left = self.left_seconds()
-        if left <= 0 and state.step < state.last_step(self.planned):
+        pace = (self.times[-1] - self.times[0]) / max(1, len(self.times) - 1)
+        if left <= pace and state.step < state.last_step(self.planned):
             return replace(state, shortening=Shortening(at=state.step, steps=state.step))
         late_enough = state.step >= EARLIEST_FRACTION * self.planned and len(self.times) > WINDOW_STEPS // 2
         if state.shortening or not late_enough:
             return state
-        pace = (self.times[-1] - self.times[0]) / (len(self.times) - 1)
         rest = self.planned - state.step
         if rest * pace <= left:
             return state

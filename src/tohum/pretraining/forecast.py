@@ -5,7 +5,7 @@ The last validation says where the model stands; what training has gained since 
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,8 +49,16 @@ class Standing:
         return bits * self.mean_loss() / then
 
 
-def standing_at(fraction: float, steps: int, lines: Iterable[dict[str, Any]]) -> float | None:
-    """What a run's journal says at a fraction of its steps."""
+def curve_at(fraction: float, steps: int, lines: Sequence[dict[str, Any]]) -> Curve | None:
+    """What a run's journal says at one of the FRACTIONS; None where there was no validation yet."""
+    stands = [standing_at(each, steps, lines) for each in FRACTIONS if each <= fraction]
+    if None in stands:
+        return None
+    return Curve(fraction=fraction, now=stands[-1], before=stands[-2] if len(stands) > 1 else None)
+
+
+def standing_at(fraction: float, steps: int, lines: Sequence[dict[str, Any]]) -> float | None:
+    """Validation bits per byte at a fraction of the steps."""
     standing = Standing(steps)
     for line in lines:
         if line.get("step", 0) < look_step(fraction, steps):
@@ -72,10 +80,9 @@ class Forecast:
             self.started = state.seconds, state.step
         for fraction in FRACTIONS:
             if state.step == look_step(fraction, self.steps):
-                now = standing_at(fraction, self.steps, read_lines(journal.metrics))
-                if now is not None:
-                    made = predict_from_curve(Curve(fraction=fraction, val_bits_per_byte=now), self.prior)
-                    self.write(fraction, made, state, journal)
+                curve = curve_at(fraction, self.steps, read_lines(journal.metrics))
+                if curve:
+                    self.write(fraction, predict_from_curve(curve, self.prior), state, journal)
 
     def write(self, fraction: float, made: Prediction, state: TrainState, journal: Journal) -> None:
         """The line of the journal."""

@@ -22,7 +22,7 @@ from tohum.training.ranks import Ranks
 
 PROBE_SHARE, PROBE_MIN_SECONDS, PROBE_MAX_SECONDS = 0.02, 0.3, 4.0  # of the budget, per trial
 RESERVE_SHARE = 0.015  # of the budget: what a plan leaves free for a machine that slows down
-CLOSING_SECONDS = 1.5  # result, report, last save
+CLOSING_SECONDS = 2.5  # result, report, last save
 CHECKPOINT_SECONDS, SAMPLE_SECONDS = 0.1, 0.4  # of a model of a few million parameters
 WORTH_MEASURING_FLOPS = 2e13  # a --steps run below it ends before a trial would
 BYTES_PER_PARAMETER = 1.2  # of text seen, per number in the matrices; in runs of minutes far less than Chinchilla's
@@ -195,8 +195,7 @@ def assemble(resolved: ResolvedRecipe, config: ModelConfig, data: DataFolder, me
     text = statistics(data) if measured else None
     tokens = t.steps * t.batch_tokens
     bytes_per_token = data.train_bytes / max(1, data.train_tokens)
-    size = Size(parameters=parameters(config), tokens=tokens, bytes_seen=tokens * bytes_per_token,
-                bytes_unique=data.train_bytes)
+    size = Size(parameters=parameters(config), bytes_seen=tokens * bytes_per_token, bytes_unique=data.train_bytes)
     closing = closing_seconds(resolved, data, measured) if measured else CLOSING_SECONDS
     seconds = None
     if measured:
