@@ -5,106 +5,14 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from benchmarks.families import CASES, LLAMA3_ROPE, PLACES, READ_ONLY, TOKENS, gpt2, llama, perturbed, some_ids
+from transformers import AutoModelForCausalLM
 
 from tohum.loading.folder import load_config, load_model, save_model
 from tohum.model.init import initialise
 from tohum.model.network import Network
 from tohum.model.presets import PRESETS, from_depth
 
-TOKENS = 160  # past the original context of the scaled rotary models (32), and past position 100
-PLACES = [0, 100, TOKENS - 1]
-SIZES = {"vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-         "num_attention_heads": 4, "max_position_embeddings": TOKENS}
-LLAMA3_ROPE = {"rope_type": "llama3", "rope_theta": 500_000.0, "factor": 4.0, "low_freq_factor": 1.0,
-               "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
-
-
-def made(model_type, **changes):
-    """A tiny model of transformers' own."""
-    config = AutoConfig.for_model(model_type, **changes)
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager")
-
-
-def gpt2(**changes):
-    sizes = {"vocab_size": 97, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": TOKENS}
-    return made("gpt2", **(sizes | {"bos_token_id": 1, "eos_token_id": 1} | changes))
-
-
-def like_llama(model_type, **changes):
-    """Any family that shares the names of Llama's sizes."""
-    ids = {"pad_token_id": None, "bos_token_id": 1, "eos_token_id": 2}
-    return made(model_type, **(SIZES | ids | {"num_key_value_heads": 2} | changes))
-
-
-def llama(**changes):
-    return like_llama("llama", **changes)
-
-
-def qwen3(**changes):
-    return like_llama("qwen3", head_dim=16, **changes)
-
-
-def gemma2(**changes):
-    return like_llama("gemma2", head_dim=8, query_pre_attn_scalar=16, sliding_window=24, **changes)
-
-
-def gemma3(**changes):
-    return like_llama("gemma3_text", head_dim=8, query_pre_attn_scalar=16, sliding_window=24, num_hidden_layers=4,
-                      sliding_window_pattern=3, **changes)
-
-
-def qwen3_moe(**changes):
-    return like_llama("qwen3_moe", head_dim=16, num_experts=6, num_experts_per_tok=2, moe_intermediate_size=24,
-                      num_hidden_layers=3, **changes)
-
-
-WINDOWS = {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1}
-LONG_GEMMA = {"sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
-              "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1_000_000.0}}
-CASES = {
-    "gpt2": lambda: gpt2(),
-    "gpt2-untied-narrow": lambda: gpt2(tie_word_embeddings=False, n_inner=40, scale_attn_weights=False),
-    "llama-multi-head": lambda: llama(num_key_value_heads=4),
-    "llama-grouped-tied": lambda: llama(tie_word_embeddings=True),
-    "llama-grouped-untied": lambda: llama(tie_word_embeddings=False),
-    "llama-3-scaling": lambda: llama(rope_parameters=LLAMA3_ROPE, tie_word_embeddings=True),
-    "llama-biases-geglu": lambda: llama(attention_bias=True, mlp_bias=True, hidden_act="gelu_pytorch_tanh"),
-    "llama-wide-heads": lambda: llama(head_dim=12),
-    "mistral-window": lambda: like_llama("mistral", sliding_window=24),
-    "smollm3": lambda: like_llama("smollm3", num_hidden_layers=4),
-    "smollm3-windows": lambda: like_llama("smollm3", num_hidden_layers=4, no_rope_layers=[1, 0, 1, 0],
-                                          use_sliding_window=True, sliding_window=24, attention_bias=True),
-    "qwen2": lambda: like_llama("qwen2"),
-    "qwen2-windows-tied": lambda: like_llama("qwen2", tie_word_embeddings=True, **WINDOWS),
-    "qwen3": lambda: qwen3(),
-    "qwen3-tied-eps": lambda: qwen3(tie_word_embeddings=True, rms_norm_eps=1e-3, attention_bias=True),
-    "qwen3-windows": lambda: qwen3(**WINDOWS),
-    "gemma2": lambda: gemma2(),
-    "gemma2-no-caps": lambda: gemma2(attn_logit_softcapping=None, final_logit_softcapping=None),
-    "gemma3": lambda: gemma3(),
-    "gemma3-long": lambda: gemma3(rope_parameters=LONG_GEMMA),
-    "olmo2": lambda: like_llama("olmo2"),
-    "olmo2-tied": lambda: like_llama("olmo2", num_key_value_heads=4, tie_word_embeddings=True),
-    "mixtral": lambda: like_llama("mixtral", num_local_experts=4, num_experts_per_tok=2),
-    "mixtral-window": lambda: like_llama("mixtral", num_local_experts=4, num_experts_per_tok=3, sliding_window=24),
-    "qwen3-moe": lambda: qwen3_moe(norm_topk_prob=True),
-    "qwen3-moe-dense-layers": lambda: qwen3_moe(mlp_only_layers=[1], norm_topk_prob=False),
-}
-READ_ONLY = {"phi3": lambda: like_llama("phi3"), "phi3-window": lambda: like_llama("phi3", sliding_window=24),
-             "mistral-no-window": lambda: like_llama("mistral", sliding_window=None)}
-
-
-def perturbed(model):
-    """Evaluation mode, float32, no parameter left at the one or zero that it starts from."""
-    torch.manual_seed(0)
-    for parameter in model.parameters():
-        parameter.data.add_(0.2 * torch.randn_like(parameter))
-    return model.eval()
-
-
-def some_ids(vocab_size=97, tokens=TOKENS):
-    return torch.randint(0, vocab_size, (2, tokens), generator=torch.Generator().manual_seed(7))
 
 
 def assert_close(ours, theirs, atol):
