@@ -4,12 +4,11 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from test_generate_command import model  # noqa: F401 - a fixture
 
 from tohum.cli.main import cli
 from tohum.errors import TohumError
 from tohum.generation.text import generate_text
-
-from test_generate_command import model  # noqa: F401 - a fixture
 
 TEMPLATE = "{% for m in messages %}[{{ m.role }}]{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}[answer]{% endif %}"
 

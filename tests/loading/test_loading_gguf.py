@@ -9,9 +9,9 @@ from gguf import GGUFWriter
 from gguf.quants import dequantize, quantize
 
 from tohum.errors import CheckpointError
+from tohum.gguf import read_gguf
 from tohum.loading.folder import load_model
 from tohum.loading.gguf import GGUFTensors, read_gguf_model
-from tohum.gguf import read_gguf
 from tohum.loading.importing import import_model
 from tohum.model.network import Network
 from tohum.tokenizing.tokenizer import Tokenizer
@@ -120,7 +120,7 @@ def check(path, theirs):
     ids = some_ids(300)
     expected = theirs(ids).logits
     assert expected.abs().mean() > 0.3
-    torch.testing.assert_close(ours.eval().logits(ids), expected, rtol=0, atol=2e-5)
+    torch.testing.assert_close(ours.eval().logits(ids), expected, rtol=0, atol=5e-5)
 
 
 @torch.no_grad()
@@ -165,7 +165,7 @@ def test_import_makes_a_folder_with_the_tokenizer_and_template_of_the_file(tmp_p
     assert loaded.tokenizer.extra["chat_template"] == "{{ messages }}"
     ids = some_ids(300)
     with torch.no_grad():
-        torch.testing.assert_close(loaded.network.logits(ids), theirs(ids).logits, rtol=0, atol=2e-5)
+        torch.testing.assert_close(loaded.network.logits(ids), theirs(ids).logits, rtol=0, atol=5e-5)
 
 
 @pytest.mark.parametrize(("change", "said"), [

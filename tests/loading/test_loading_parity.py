@@ -4,15 +4,14 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from benchmarks.families import CASES, LLAMA3_ROPE, PLACES, READ_ONLY, TOKENS, gpt2, llama, perturbed, some_ids
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from tohum.loading.folder import load_config, load_model, save_model
 from tohum.model.init import initialise
 from tohum.model.network import Network
 from tohum.model.presets import PRESETS, from_depth
-
 
 
 def assert_close(ours, theirs, atol):

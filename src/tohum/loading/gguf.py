@@ -36,7 +36,7 @@ LLAMA3_SCALINGS = tuple(RopeScaling(factor=factor, low_frequency_factor=1.0, hig
                                     original_context=8192) for factor in (8.0, 32.0))
 
 # Keys of an architecture that say nothing about the logits, or repeat what the tensors say.
-HARMLESS = ("vocab_size", "rope.dimension_count", "attention.value_length", "rope.scaling.original_context_length",
+HARMLESS = ("vocab_size", "attention.value_length", "rope.scaling.original_context_length",
             "rope.scaling.finetuned", "expert_count", "expert_used_count", "attention.layer_norm_epsilon")
 
 
@@ -140,7 +140,8 @@ def read_config(gguf: GGUF) -> ModelConfig:
 
 def read_attention(gguf: GGUF, keys: Keys, *, width: int, heads: int) -> AttentionSpec:
     """Heads, positions, and what the presence of tensors says."""
-    head_width = keys.integer("attention.key_length", keys.integer("rope.dimension_count", width // max(heads, 1)))
+    head_width = keys.integer("attention.key_length", width // max(heads, 1))
+    keys.neutral("rope.dimension_count", None, head_width)
     kind = keys.optional("rope.scaling.type")
     if kind not in (None, "none", "linear"):
         raise CheckpointError(f"{keys.where}: rope.scaling.type = {kind!r} is not something this network does; "
