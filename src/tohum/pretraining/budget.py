@@ -25,7 +25,7 @@ class Budget:
         return self.seconds - self.closing_seconds - process_seconds()
 
     def check(self, state: TrainState) -> TrainState:
-        """The state with a shortening when the rest does not fit; when not even one more step does, this was the last."""
+        """The state with a shortening when the rest does not fit; when not one more step does, this was the last."""
         self.times.append(time.perf_counter())
         left = self.left_seconds()
         pace = (self.times[-1] - self.times[0]) / max(1, len(self.times) - 1)
