@@ -71,10 +71,9 @@ def test_a_changed_byte_is_read_or_refused_and_nothing_else(small, tmp_path_fact
     path.write_bytes(data)
     try:
         found = read_gguf(path)
-    except CheckpointError as error:
-        assert len(str(error).splitlines()) == 1
-    else:
-        assert all(tensor.offset + tensor.bytes <= len(data) for tensor in found.tensors.values())
+    except CheckpointError:
+        return
+    assert all(tensor.offset + tensor.bytes <= len(data) for tensor in found.tensors.values())
 
 
 @pytest.mark.parametrize(("content", "said"), [

@@ -87,7 +87,7 @@ NOTHING_MORE = Ends()
 
 def generate_text(network: Network, tokenizer: Tokenizer, prompts: Sequence[str | list[int]], *, choice: Choice,
                   max_tokens: int, ends: Ends = NOTHING_MORE, on_text: OnText | None = None) -> list[Generated]:
-    """Continue every prompt, text or ids. A prompt that is given again gets another sample; else the seed decides alone.
+    """Continue every prompt, text or ids. One that is given again gets another sample; else the seed decides alone.
 
     on_text(number of the prompt, piece) is called as text becomes certain: never a part of a character, never
     a part of a stop string. Each result is what its prompt would give alone. Modes and torch's global

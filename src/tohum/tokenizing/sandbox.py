@@ -20,8 +20,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MAX_TEXT_CHARACTERS = 4_000_000  # of one text, of one list with all that is in it, and of the result
 MAX_NUMBER_BITS = 1024
-TEXT_METHODS = frozenset(["capitalize", "count", "endswith", "find", "index", "isalnum", "isalpha", "isdigit", "islower", "isspace", "isupper", "join", "lower", "lstrip", "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "title", "upper"])
-FILTERS = frozenset(["abs", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "float", "int", "items", "last", "length", "lower", "map", "reject", "rejectattr", "round", "safe", "select", "selectattr", "title", "trim", "upper"])
+TEXT_METHODS = frozenset(("capitalize", "count", "endswith", "find", "index", "isalnum", "isalpha", "isdigit",
+                          "islower", "isspace", "isupper", "join", "lower", "lstrip", "removeprefix", "removesuffix",
+                          "replace", "rfind", "rindex", "rsplit", "rstrip", "split", "splitlines", "startswith",
+                          "strip", "title", "upper"))
+FILTERS = frozenset(("abs", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "float", "int",
+                     "items", "last", "length", "lower", "map", "reject", "rejectattr", "round", "safe", "select",
+                     "selectattr", "title", "trim", "upper"))
 
 
 class TooLong(TemplateError):

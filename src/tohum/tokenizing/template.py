@@ -102,7 +102,8 @@ class ChatTemplate:
         except OutOfTime:
             raise DataError(f"the chat template takes more than {MAX_SECONDS:.0f} s; it was stopped") from None
         except Exception as error:  # a stranger's program can fail in every way there is
-            raise DataError(f"the chat template cannot be used here: {str(error)[:300] or type(error).__name__}") from None
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise DataError(f"the chat template cannot be used here: {reason}") from None
         return "".join(pieces)
 
 
