@@ -12,8 +12,8 @@ from tohum.pretraining import plan as planning
 from tohum.pretraining.budget import Budget
 from tohum.pretraining.corpus import Statistics, statistics
 from tohum.pretraining.describe import describe
-from tohum.pretraining.plan import Plan, choose_depth, make_plan, steps_within, training_seconds
 from tohum.pretraining.forecast import curve_at, standing_at
+from tohum.pretraining.plan import Plan, choose_depth, make_plan, steps_within, training_seconds
 from tohum.pretraining.predict import Curve, Size, predict, predict_from_curve
 from tohum.pretraining.probe import Measured
 from tohum.pretraining.resolve import resolve
