@@ -51,10 +51,11 @@ class Standing:
 
 def curve_at(fraction: float, steps: int, lines: Sequence[dict[str, Any]]) -> Curve | None:
     """What a run's journal says at one of the FRACTIONS; None where there was no validation yet."""
-    stands = [standing_at(each, steps, lines) for each in FRACTIONS if each <= fraction]
-    if None in stands:
+    earlier = [each for each in FRACTIONS if each < fraction]
+    now, before = (standing_at(each, steps, lines) for each in (fraction, earlier[-1] if earlier else fraction))
+    if now is None or before is None:
         return None
-    return Curve(fraction=fraction, now=stands[-1], before=stands[-2] if len(stands) > 1 else None)
+    return Curve(fraction=fraction, now=now, before=before if earlier else None)
 
 
 def standing_at(fraction: float, steps: int, lines: Sequence[dict[str, Any]]) -> float | None:
