@@ -1,5 +1,6 @@
 """Explicit, fused and blocked attention give the same values and gradients for every option."""
 
+import dataclasses
 import itertools
 import math
 
@@ -106,14 +107,12 @@ def test_scale_multiplies_the_scores():
     torch.testing.assert_close(scaled.logits(ids), plain.logits(ids))
 
 
-def test_bfloat16_on_cpu_is_as_near_to_the_truth_as_the_kernel_of_torch(monkeypatch):
+def test_bfloat16_on_cpu_is_as_near_to_the_truth_as_the_kernel_of_torch():
     parts = heads(tokens=200, kv_heads=4, width=16, dtype=torch.bfloat16)
     mask = mask_for(200)
     exact = values_and_gradients(attend, [p.detach().double().requires_grad_() for p in parts], mask)
-    monkeypatch.setattr("tohum.attention.blocked.bf16_is_fast", lambda: True)
-    ours = values_and_gradients(attend, parts, mask)
-    monkeypatch.setattr("tohum.attention.fused.suits", lambda *_: False)
     theirs = values_and_gradients(attend, parts, mask)
+    ours = values_and_gradients(attend, parts, mask, dataclasses.replace(RULE, by_blocks=True))
     for a, b, truth in zip(ours, theirs, exact, strict=True):
         assert not torch.equal(a, b)  # the two ways were really taken
         assert (a - truth).norm() < 3 * (b - truth).norm() + 1e-3 * truth.norm()

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from tohum.attention.masks import Mask
-from tohum.machine import has_bf16_arithmetic
 
 BLOCK_TOKENS = 128
 KEEP_UP_TO_TOKENS = 512  # weights are stored for the backward pass up to this T, above it they are made again
@@ -24,14 +23,7 @@ KEEP_UP_TO_TOKENS = 512  # weights are stored for the backward pass up to this T
 
 def suits(query: Tensor, mask: Mask, dropout: float) -> bool:
     """Whether this way is the faster one: decided by device, dtype and the kind of mask."""
-    return (query.device.type == "cpu" and query.dtype == torch.bfloat16 and mask.causal and dropout == 0
-            and bf16_is_fast())
-
-
-@torch.compiler.assume_constant_result
-def bf16_is_fast() -> bool:
-    """The processor does not change while a network is compiled."""
-    return has_bf16_arithmetic()
+    return query.device.type == "cpu" and query.dtype == torch.bfloat16 and mask.causal and dropout == 0
 
 
 class BlockedAttention(torch.autograd.Function):

@@ -15,7 +15,7 @@ from tohum.attention.reference import ScoreRule, share_heads
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Mask, rule: ScoreRule,
            dropout: float = 0.0) -> Tensor:
     """query (B, H, T, E), key and value (B, G, S, E) -> context (B, H, T, E). `rule` has no soft-cap."""
-    if suits(query, mask, dropout):
+    if rule.by_blocks and suits(query, mask, dropout):
         key, value = share_heads(key, query.shape[1]), share_heads(value, query.shape[1])
         return BlockedAttention.apply(query, key, value, mask.visible, rule.scale)
     return F.scaled_dot_product_attention(

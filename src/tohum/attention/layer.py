@@ -12,6 +12,7 @@ from tohum.attention.fused import attend
 from tohum.attention.masks import Mask
 from tohum.attention.reference import ScoreRule, attend_explicitly, attend_with_weights
 from tohum.embedding.rotary import NoRotation, Rotate, Rotation
+from tohum.machine import has_bf16_arithmetic
 
 
 class AttentionShape(Protocol):
@@ -60,7 +61,8 @@ class Attention(nn.Module):
         self.output = nn.Linear(shape.heads * shape.head_width, width, bias=shape.output_bias)
         self.query_norm, self.key_norm = head_norms
         self.rotate = Rotate() if shape.rope_base else NoRotation()
-        self.rule = ScoreRule(scale=shape.scale or 1 / math.sqrt(shape.head_width), soft_cap=shape.soft_cap)
+        self.rule = ScoreRule(scale=shape.scale or 1 / math.sqrt(shape.head_width), soft_cap=shape.soft_cap,
+                              by_blocks=has_bf16_arithmetic())
         self.attend: Callable[..., Tensor] = attend_explicitly if explicit or shape.soft_cap else attend
         self.dropout = dropout
 

@@ -12,7 +12,7 @@ from tohum.errors import ConfigError
 from tohum.machine import compile_problem, process_seconds
 from tohum.model.config import ModelConfig
 from tohum.model.counting import flops_per_token, parameters
-from tohum.pretraining.config import PretrainRecipe, ResolvedRecipe
+from tohum.pretraining.config import PretrainRecipe, ResolvedRecipe, ResolvedTraining
 from tohum.pretraining.corpus import statistics
 from tohum.pretraining.memory import Memory, forecast_memory
 from tohum.pretraining.predict import Prediction, Size, predict
@@ -24,7 +24,8 @@ PROBE_SHARE, PROBE_MIN_SECONDS, PROBE_MAX_SECONDS = 0.02, 0.3, 4.0  # of the bud
 RESERVE_SHARE = 0.015  # of the budget: what a plan leaves free for a machine that slows down
 CLOSING_SECONDS = 2.5  # result, report, last save
 CHECKPOINT_SECONDS, SAMPLE_SECONDS = 0.1, 0.4  # of a model of a few million parameters
-WORTH_MEASURING_FLOPS = 2e13  # a --steps run below it ends before a trial would
+WORTH_MEASURING_SECONDS = 20.0  # a --steps run that is over sooner is not worth a trial
+PROBE_SHARE_OF_STEPS = 0.1  # of a --steps run's first guess
 BYTES_PER_PARAMETER = 1.2  # of text seen, per number in the matrices; in runs of minutes far less than Chinchilla's
 EPOCHS_WEIGHT = 0.2  # how strongly repeated text pulls towards a smaller model
 MAX_DEPTH = 24
@@ -84,9 +85,10 @@ def make_plan(recipe: PretrainRecipe, data: DataFolder, ranks: Ranks, *, measure
     resolved, config = resolve(recipe, data, ranks.world_size)
     resolved, notes = without_broken_compiler(resolved)
     arithmetic = flops_per_token(config, resolved.data.max_length) * resolved.training.steps
+    guess = arithmetic * resolved.training.batch_tokens / nominal_flops_per_second(resolved.training)
     measured = None
-    if measure and ranks.world_size == 1 and arithmetic * resolved.training.batch_tokens > WORTH_MEASURING_FLOPS:
-        measured = probe(resolved, config, data, PROBE_MAX_SECONDS)
+    if measure and ranks.world_size == 1 and guess > WORTH_MEASURING_SECONDS:
+        measured = probe(resolved, config, data, min(PROBE_MAX_SECONDS, PROBE_SHARE_OF_STEPS * guess))
     return assemble(resolved, config, data, measured, notes=notes)
 
 
@@ -102,7 +104,8 @@ def plan_for_budget(recipe: PretrainRecipe, data: DataFolder, budget_seconds: fl
     """Measure, choose depth and batch, measure those, and turn the budget into a number of steps."""
     trial_seconds = min(PROBE_MAX_SECONDS, max(PROBE_MIN_SECONDS, PROBE_SHARE * budget_seconds))
     statistics(data)  # computed once per data folder, before the time that is left is counted
-    chosen = choose(recipe, data, 0.8 * budget_seconds * nominal_flops_per_second(recipe, data))
+    first, _ = resolve(with_steps(recipe, recipe.model.depth, 1), data)
+    chosen = choose(recipe, data, 0.8 * budget_seconds * nominal_flops_per_second(first.training))
     for _ in range(MAX_TRIALS):
         resolved, config = resolve(chosen, data)
         measured = probe(resolved, config, data, trial_seconds)
@@ -139,10 +142,8 @@ def with_steps(recipe: PretrainRecipe, depth: int | None, steps: int,
     return recipe.replace(model=model.model_dump(), training=training)
 
 
-def nominal_flops_per_second(recipe: PretrainRecipe, data: DataFolder) -> float:
+def nominal_flops_per_second(t: ResolvedTraining) -> float:
     """A first guess for the first trial; the trial corrects it."""
-    resolved, _ = resolve(with_steps(recipe, recipe.model.depth, 1), data)
-    t = resolved.training
     return {"cpu": 1e11 if t.dtype == "bf16" else 5e10}.get(t.device, 1e14) * (t.threads if t.device == "cpu" else 1)
 
 
