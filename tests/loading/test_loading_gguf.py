@@ -153,7 +153,7 @@ def test_stretched_positions_are_recognised_by_their_factors(tmp_path):
 
 def test_import_makes_a_folder_with_the_tokenizer_and_template_of_the_file(tmp_path):
     words = ["the seed becomes a tree in 2024", "a tree bears seeds ığüş"] * 20
-    tokenizer = train(words, kind="bpe", vocab_size=300)
+    tokenizer = train(words, kind="bpe", vocab_size=285)
     theirs = perturbed(like_llama("qwen3", head_dim=32, tie_word_embeddings=True, **WIDE))
     write(tmp_path / "m.gguf", theirs, "qwen3", tokenizer=tokenizer)
     done = import_model(str(tmp_path / "m.gguf"), tmp_path / "ours")

@@ -35,7 +35,9 @@ class Ends:
 
     def ids_for(self, tokenizer: Tokenizer) -> frozenset[int]:
         """The tokens."""
-        return self.ids if self.ids is not None else frozenset({tokenizer.eos_id} - {None})
+        if self.ids is not None:
+            return self.ids
+        return frozenset() if tokenizer.eos_id is None else frozenset({tokenizer.eos_id})
 
 
 class Continuation:

@@ -48,7 +48,7 @@ def optional_norm(config: ModelConfig, wanted: bool) -> nn.Module:
 def build_attention(config: ModelConfig, spec: LayerSpec, explicit: bool) -> Attention:
     """The attention layer with its QK-norms."""
     shape = spec.attention
-    norms = tuple(build_head_norm(config, shape, heads) for heads in (shape.heads, shape.kv_heads))
+    norms = build_head_norm(config, shape, shape.heads), build_head_norm(config, shape, shape.kv_heads)
     return Attention(config.width, shape, head_norms=norms, dropout=config.attention_dropout, explicit=explicit)
 
 

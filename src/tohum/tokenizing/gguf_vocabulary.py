@@ -20,8 +20,9 @@ DIGITS_FIRST = ("smollm",)  # each digit alone, then as GPT-2 cuts
 
 def load_gguf(path: Path) -> Tokenizer:
     """Read the vocabulary of a GGUF file. Raises DataError, CheckpointError."""
-    values = {key.removeprefix(PREFIX): value for key, value in read_gguf(path).values.items()
-              if key.startswith(PREFIX)}
+    whole = read_gguf(path).values
+    values = {key.removeprefix(PREFIX): value for key, value in whole.items() if key.startswith(PREFIX)}
+    values["chat_template"] = whole.get("tokenizer.chat_template")
     tokens, kind = values.get("tokens"), values.get("model")
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise DataError(f"{path}: holds no list of tokens; give the tokenizer with --tokenizer")
@@ -49,9 +50,10 @@ def special_tokens(path: Path, values: dict[str, Any], tokens: list[str]) -> Spe
 
 def byte_level_tokenizer(path: Path, values: dict[str, Any], tokens: list[str], special: Special) -> Tokenizer:
     """Byte-level BPE with the file's merges and the split pattern that its `pre` names."""
-    merges = [tuple(line.split(" ")) for line in values.get("merges") or [] if isinstance(line, str)]
+    lines = [line for line in values.get("merges") or [] if isinstance(line, str)]
+    merges = [(line.partition(" ")[0], line.partition(" ")[2]) for line in lines]
     table = {token: number for number, token in enumerate(tokens)}
-    if len(table) != len(tokens) or any(len(merge) != 2 for merge in merges):
+    if len(table) != len(tokens) or any(line.count(" ") != 1 for line in lines):
         raise DataError(f"{path}: a token stands twice in the vocabulary, or a merge is not two tokens")
     lacking = [merge for merge in merges if not {*merge, "".join(merge)} <= table.keys()]
     if lacking:

@@ -127,9 +127,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         careful = {"replace": replaced, "join": joined, "tojson": to_json, "list": collected,
                    "string": lambda value: str(built(value)), "reverse": reversed_}
         self.filters = {name: self.filters[name] for name in FILTERS} | careful
-        self.globals = {"range": self.globals["range"], "namespace": self.globals["namespace"],
-                        "dict": lambda *args, **more: built(dict(*args, **more)), "raise_exception": refuse,
-                        "strftime_now": lambda form: datetime.now().strftime(str(form)[:100])}
+        kept: dict[str, Any] = {name: self.globals[name] for name in ("range", "namespace")}
+        self.globals = kept | {"dict": lambda *args, **more: built(dict(*args, **more)), "raise_exception": refuse,
+                               "strftime_now": lambda form: datetime.now().strftime(str(form)[:100])}
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         """Texts have the listed methods; all else is Jinja's to decide."""
@@ -137,13 +137,18 @@ class Sandbox(ImmutableSandboxedEnvironment):
             return False
         return super().is_safe_attribute(obj, attr, value)
 
+    def wrap_str_format(self, value: Any) -> Any:
+        """str.format can make a text of any width."""
+        if super().wrap_str_format(value) is not None:
+            raise SecurityError("format is not allowed in a chat template")
+
     def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Methods of texts that can grow them go through the careful functions."""
         text, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
         if isinstance(text, str) and name == "replace":
             return replaced(text, *args, **kwargs)
         if isinstance(text, str) and name == "join":
-            return joined(*args, text)
+            return joined(args[0] if args else (), text)
         return super().call(context, obj, *args, **kwargs)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
