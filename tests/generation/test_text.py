@@ -7,7 +7,7 @@ from tohum.errors import ConfigError
 from tohum.generation import text as text_module
 from tohum.generation.choice import Choice
 from tohum.generation.decode import generate
-from tohum.generation.text import Continuation, Generated, generate_text
+from tohum.generation.text import Continuation, Ends, Generated, generate_text
 from tohum.loading.llama2c import read_llama2c
 from tohum.model.config import AttentionSpec, FeedForwardSpec, LayerSpec, ModelConfig, NormSpec
 from tohum.model.network import Network
@@ -39,7 +39,7 @@ def network(tokenizer) -> Network:
 def fed(tokenizer: Tokenizer, ids: list[int], stops: list[str], prompt: str = "The") -> tuple[Generated, list[str]]:
     """A continuation that is given its ids by hand."""
     pieces: list[str] = []
-    row = Continuation(0, tokenizer.prompt_ids(prompt), tokenizer, stops, lambda _, piece: pieces.append(piece))
+    row = Continuation(0, tokenizer.prompt_ids(prompt), tokenizer, Ends(texts=stops), lambda _, piece: pieces.append(piece))
     for token in ids:
         if row.push(token):
             break
@@ -90,7 +90,7 @@ def test_text_of_many_prompts_equals_each_alone(network, tokenizer, monkeypatch)
     prompts = ["", "the seed", "Küçük şişe ığdır'da çağlıyor, the seed grows and grows", "🌱"]
 
     def texts(wanted: list[str]) -> list[Generated]:
-        return generate_text(network, tokenizer, wanted, choice=SAMPLED, max_tokens=40, stop=["e"])
+        return generate_text(network, tokenizer, wanted, choice=SAMPLED, max_tokens=40, ends=Ends(texts=["e"]))
 
     together = texts(prompts)
     assert len({result.text for result in together}) == 4
@@ -112,7 +112,7 @@ def test_text_of_a_repeated_prompt_is_another_sample(network, tokenizer):
 
 def test_text_equals_its_ids_and_its_stream(network, tokenizer):
     pieces: dict[int, str] = {}
-    results = generate_text(network, tokenizer, ["the", "One"], choice=SAMPLED, max_tokens=30, stop=["z", "\n"],
+    results = generate_text(network, tokenizer, ["the", "One"], choice=SAMPLED, max_tokens=30, ends=Ends(texts=["z", "\n"]),
                             on_text=lambda row, piece: pieces.update({row: pieces.get(row, "") + piece}))
     assert [pieces.get(row, "") for row in range(2)] == [result.text for result in results]
     for result in results:
@@ -154,4 +154,4 @@ def test_text_leaves_training_mode_and_global_randomness_alone(network, tokenize
 
 def test_text_refuses_an_empty_stop_string(network, tokenizer):
     with pytest.raises(ConfigError, match="stop string is empty"):
-        generate_text(network, tokenizer, ["the"], choice=SAMPLED, max_tokens=5, stop=[""])
+        generate_text(network, tokenizer, ["the"], choice=SAMPLED, max_tokens=5, ends=Ends(texts=[""]))

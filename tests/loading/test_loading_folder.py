@@ -29,7 +29,8 @@ from tohum.model.network import Network
 from tohum.model.presets import PRESETS, from_depth
 
 TINY = sorted(name for name in PRESETS if name.startswith("tiny-"))
-FAMILY = {"tiny-gpt2": "gpt2", "tiny-llama": "llama", "tiny-qwen3": "qwen3"}
+FAMILY = {"tiny-gpt2": "gpt2", "tiny-llama": "llama", "tiny-qwen3": "qwen3", "tiny-gemma2": "gemma2", "tiny-gemma3": "gemma3_text",
+          "tiny-olmo2": "olmo2", "tiny-qwen3-moe": "qwen3_moe"}
 IDS = torch.arange(100)[None]
 
 
@@ -78,7 +79,7 @@ def test_folder_gives_back_every_bit_of_every_preset(preset, tied, tmp_path):
 
 
 def test_folder_of_a_model_that_no_family_expresses_is_refused_by_transformers(tmp_path):
-    config, network = tiny("tiny-gemma2")
+    config, network = tiny("tiny-arcee")
     save_model(tmp_path, config, network.state_dict(), None)
     with pytest.raises(ValueError, match="tohum"):
         AutoModelForCausalLM.from_pretrained(tmp_path)

@@ -90,7 +90,7 @@ def test_import_that_fails_leaves_what_was_there(folder, tmp_path):
 @pytest.mark.parametrize(("source", "message"), [
     ("Qwen/Qwen3-0.6B", "models are not fetched from the Hub"),
     ("absent", "no such file or folder; expected a Hugging Face folder"),
-    ("model.gguf", "GGUF files are not imported"),
+    ("model.gguf", "not a whole GGUF file"),
     ("model.pt", "not a kind of file that is imported"),
     ("model.bin", "too short for the header"),
 ])

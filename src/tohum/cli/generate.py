@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tohum.cli.options import FOLDER, device_options, json_option
+from tohum.cli.options import FOLDER, choice_options, device_options, json_option
 from tohum.cli.output import emit, say
 
 if TYPE_CHECKING:
@@ -24,13 +24,7 @@ if TYPE_CHECKING:
               "[the beginning of a document]")
 @click.option("--max-tokens", type=click.IntRange(1), default=128, show_default=True,
               help="New tokens, at most.")
-@click.option("--temperature", type=float, default=0.8, show_default=True,
-              help="0 always takes the best token; above 1 is wilder than the model.")
-@click.option("--top-k", type=int, help="Only among the K best tokens.")
-@click.option("--top-p", type=float, help="Only among the best tokens that reach this probability together.")
-@click.option("--min-p", type=float, help="Only tokens at least this share as likely as the best one.")
-@click.option("--repetition-penalty", type=float, default=1.0, show_default=True,
-              help="Above 1, tokens that the text holds already become less likely.")
+@choice_options
 @click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; repeatable.")
 @click.option("--n", "count", type=click.IntRange(1), default=1, show_default=True,
               help="Texts per prompt.")
@@ -47,7 +41,7 @@ def command(model: Path, prompts: tuple[str, ...], count: int, max_tokens: int, 
     """
     from tohum.config import validate
     from tohum.generation.choice import Choice
-    from tohum.generation.text import generate_text
+    from tohum.generation.text import Ends, generate_text
 
     given = {name: value for name, value in {**choice, "seed": seed}.items() if value is not None}
     chosen = validate(Choice, given, where="generate")
@@ -56,7 +50,7 @@ def command(model: Path, prompts: tuple[str, ...], count: int, max_tokens: int, 
     shown = Shown()
     started = time.perf_counter()
     results = generate_text(loaded.network, loaded.tokenizer, texts, choice=chosen, max_tokens=max_tokens,
-                            stop=stop, on_text=None if as_json else shown.add)
+                            ends=Ends(texts=stop, ids=loaded.stop_ids), on_text=None if as_json else shown.add)
     seconds = time.perf_counter() - started
     tokens_per_second = sum(len(result.token_ids) for result in results) / seconds
     note_cut_prompts(results, loaded.config.context)

@@ -19,7 +19,9 @@ from tohum.units import human_count
 def command(source: str, out: Path, tokenizer: Path | None, force: bool, as_json: bool) -> None:
     """Bring a model of another format into a model folder.
 
-    SOURCE is a Hugging Face folder (GPT-2, Llama, Qwen3) or a llama2.c .bin file, which needs --tokenizer.
+    SOURCE is a Hugging Face folder (GPT-2, Llama, Mistral, SmolLM, Qwen2 and 3, Gemma 2 and 3, Phi-3, OLMo 2,
+    Mixtral, Qwen3-MoE), a GGUF file of a Llama, Mistral, SmolLM2, Qwen2 or Qwen3, whatever its number format, or a
+    llama2.c .bin file, which needs --tokenizer.
 
     \b
     Example:

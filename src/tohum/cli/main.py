@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pretrain": ("pretrain", "Train a language model from scratch; resumes exactly."),
     "verify-resume": ("verify_resume", "Prove on your own run that killing and resuming changes no bit."),
     "generate": ("generate", "Continue a prompt."),
+    "chat": ("chat", "A conversation in the terminal, with the model's own template."),
     "import": ("import_model", "Bring a model of another format into a model folder."),
     "evaluate": ("evaluate", "Loss, perplexity and bits per byte of a model on a text."),
     "report": ("report", "One offline HTML page of a run, or of two side by side."),

@@ -61,6 +61,21 @@ def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How the next token is chosen (generation/choice.py)."""
+    for option in (
+        click.option("--repetition-penalty", type=float, default=1.0, show_default=True,
+                     help="Above 1, tokens that the text holds already become less likely."),
+        click.option("--min-p", type=float, help="Only tokens at least this share as likely as the best one."),
+        click.option("--top-p", type=float, help="Only among the best tokens that reach this probability together."),
+        click.option("--top-k", type=int, help="Only among the K best tokens."),
+        click.option("--temperature", type=float, default=0.8, show_default=True,
+                     help="0 always takes the best token; above 1 is wilder than the model."),
+    ):
+        function = option(function)
+    return function
+
+
 def recipe_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """--config recipe.toml and --set section.key=value; a flag wins over the file."""
     for option in (

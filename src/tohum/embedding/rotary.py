@@ -35,13 +35,14 @@ class Stretch(Protocol):
     def original_context(self) -> int: ...
 
 
-def frequencies(head_width: int, base: float, stretch: Stretch | None = None) -> Tensor:
+def frequencies(head_width: int, base: float, stretch: Stretch | None = None, factor: float = 1.0) -> Tensor:
     """Radians per token of each pair: base^(-2i/E) for i = 0..E/2-1, float32 (E/2,).
 
-    The first pair turns once in 2*pi tokens, the last once in nearly 2*pi*base tokens.
+    The first pair turns once in 2*pi tokens, the last once in nearly 2*pi*base tokens; with a `factor` all
+    turn that much slower (arXiv:2306.15595, "position interpolation").
     """
     even = torch.arange(0, head_width, 2, dtype=torch.int64).float()  # (E/2,)
-    plain = 1.0 / (base ** (even / head_width))
+    plain = 1.0 / (base ** (even / head_width)) / factor
     return plain if stretch is None else stretched(plain, stretch)
 
 
@@ -62,10 +63,11 @@ def stretched(plain: Tensor, stretch: Stretch) -> Tensor:
 class RotaryTable(nn.Module):
     """Cosines and sines of every position, computed once in float32 and sliced in each pass."""
 
-    def __init__(self, head_width: int, context: int, base: float, stretch: Stretch | None = None):
+    def __init__(self, head_width: int, context: int, base: float, stretch: Stretch | None = None,
+                 factor: float = 1.0):
         super().__init__()
         places = torch.arange(context).float()
-        angles = torch.outer(places, frequencies(head_width, base, stretch))  # (context, E/2)
+        angles = torch.outer(places, frequencies(head_width, base, stretch, factor))  # (context, E/2)
         self.register_buffer("cosines", angles.cos(), persistent=False)
         self.register_buffer("sines", angles.sin(), persistent=False)
 

@@ -26,20 +26,35 @@ class Generated:
     prompt_tokens: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ends:
+    """What ends a text: stop strings, and tokens (None: the tokenizer's end of a document)."""
+
+    texts: Sequence[str] = ()
+    ids: frozenset[int] | None = None
+
+    def ids_for(self, tokenizer: Tokenizer) -> frozenset[int]:
+        """The tokens."""
+        if self.ids is not None:
+            return self.ids
+        return frozenset() if tokenizer.eos_id is None else frozenset({tokenizer.eos_id})
+
+
 class Continuation:
     """One row on its way from ids to text."""
 
-    def __init__(self, number: int, prompt: Sequence[int], tokenizer: Tokenizer, stops: Sequence[str],
+    def __init__(self, number: int, prompt: Sequence[int], tokenizer: Tokenizer, ends: Ends,
                  on_text: OnText | None):
         self.number, self.prompt_tokens, self.on_text = number, len(prompt), on_text
-        self.tokenizer, self.stream, self.stops = tokenizer, tokenizer.stream(), StopStrings(stops)
+        self.stop_ids = ends.ids_for(tokenizer)
+        self.tokenizer, self.stream, self.stops = tokenizer, tokenizer.stream(), StopStrings(ends.texts)
         # The prompt may end inside a character, which the first new token then completes.
         self.at_start = not "".join([self.stream.push(token) for token in prompt])
         self.text, self.token_ids, self.ended = "", [], False
 
     def push(self, token: int) -> bool:
         """Take the next token; True when the text ends with it."""
-        if token == self.tokenizer.eos_id:
+        if token in self.stop_ids:
             self.ended = True
         else:
             self.token_ids.append(token)
@@ -69,23 +84,27 @@ class Continuation:
                          finish_reason="stop" if self.ended or self.stops.found else "length")
 
 
-def generate_text(network: Network, tokenizer: Tokenizer, prompts: Sequence[str], *, choice: Choice,
-                  max_tokens: int, stop: Sequence[str] = (), on_text: OnText | None = None) -> list[Generated]:
-    """Continue every prompt. A prompt that is given again gets another sample; else the seed decides alone.
+NOTHING_MORE = Ends()
+
+
+def generate_text(network: Network, tokenizer: Tokenizer, prompts: Sequence[str | list[int]], *, choice: Choice,
+                  max_tokens: int, ends: Ends = NOTHING_MORE, on_text: OnText | None = None) -> list[Generated]:
+    """Continue every prompt, text or ids. One that is given again gets another sample; else the seed decides alone.
 
     on_text(number of the prompt, piece) is called as text becomes certain: never a part of a character, never
     a part of a stop string. Each result is what its prompt would give alone. Modes and torch's global
     generators stay as they were. Raises ConfigError for prompts that the model cannot read.
     """
     samples = [list(prompts[:number]).count(prompt) for number, prompt in enumerate(prompts)]
-    jobs = [(tokenizer.prompt_ids(prompt), sample) for prompt, sample in zip(prompts, samples, strict=True)]
+    jobs = [(tokenizer.prompt_ids(prompt) if isinstance(prompt, str) else prompt, sample)
+            for prompt, sample in zip(prompts, samples, strict=True)]
     results: list[Generated] = []
     with evaluating(network):
         for first in range(0, len(jobs), ROWS_AT_ONCE):
             part = jobs[first : first + ROWS_AT_ONCE]
             decoder = Decoder(network, [ids for ids, _ in part], samples=[sample for _, sample in part],
                               choice=choice, max_tokens=max_tokens, vocab_size=tokenizer.vocab_size)
-            texts = [Continuation(first + row, ids, tokenizer, stop, on_text)
+            texts = [Continuation(first + row, ids, tokenizer, ends, on_text)
                      for row, (ids, _) in enumerate(part)]
             results += run(decoder, texts)
     return results

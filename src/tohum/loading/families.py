@@ -7,13 +7,28 @@ from pydantic import ValidationError
 
 from tohum.config import explain
 from tohum.errors import CheckpointError
-from tohum.loading import gpt2, llama, native, qwen3
+from tohum.loading import (
+    gemma2,
+    gemma3,
+    gpt2,
+    llama,
+    mistral,
+    mixtral,
+    native,
+    olmo2,
+    phi3,
+    qwen2,
+    qwen3,
+    qwen3_moe,
+    smollm3,
+)
 from tohum.loading.family import Family
 from tohum.loading.keys import Keys
 from tohum.model.config import ModelConfig
 from tohum.model.counting import parameters
 
-FOREIGN: tuple[Family, ...] = (gpt2.FAMILY, llama.FAMILY, qwen3.FAMILY)
+FOREIGN: tuple[Family, ...] = tuple(module.FAMILY for module in (
+    gpt2, llama, qwen3, qwen2, mistral, smollm3, gemma2, gemma3, phi3, olmo2, mixtral, qwen3_moe))
 MAX_PARAMETERS = 10**14  # larger numbers are no sizes, and would overflow those of tensors
 BY_MODEL_TYPE: dict[str, Family] = {family.model_type: family for family in (*FOREIGN, native.FAMILY)}
 

@@ -46,6 +46,14 @@ class LoadedModel:
         return load_tokenizer(self.folder, self.config)
 
     @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end a text: those of generation_config.json, and the tokenizer's end of a document."""
+        path = self.folder / GENERATION
+        named = read_json(path).get("eos_token_id") if path.is_file() else None
+        found = [*(named if isinstance(named, list) else [named]), self.tokenizer.eos_id]
+        return frozenset(token for token in found if isinstance(token, int))
+
+    @cached_property
     def sha256(self) -> str:
         """Hash of configuration and weights."""
         return model_sha256(self.folder)

@@ -9,13 +9,15 @@ from torch import Tensor
 
 from tohum.errors import CheckpointError, ConfigError
 from tohum.files import refuse_existing, write_directory
+from tohum.loading.families import FOREIGN
 from tohum.loading.folder import TOKENIZER, load_config, load_weights, save_model
+from tohum.loading.gguf import read_gguf_model
 from tohum.loading.llama2c import read_llama2c
 from tohum.model.config import ModelConfig
 from tohum.tokenizing.tokenizer import Tokenizer
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-READ = "a Hugging Face folder (GPT-2, Llama, Qwen3) or a llama2.c .bin file"
+READ = f"a Hugging Face folder ({', '.join(family.model_type for family in FOREIGN)}) a .gguf or a llama2.c .bin file"
 KEPT = ("generation_config.json", "chat_template.jinja")  # taken over as they are, with the tokenizer's files
 
 
@@ -64,7 +66,7 @@ def read_source(path: Path) -> tuple[ModelConfig, Mapping[str, Tensor]]:
         hub = " (models are not fetched from the Hub: download the folder first)" if HUB_ID.fullmatch(str(path)) else ""
         raise ConfigError(f"{path}: no such file or folder{hub}; expected {READ}")
     if path.suffix == ".gguf":
-        raise ConfigError(f"{path}: GGUF files are not imported; expected {READ}")
+        return read_gguf_model(path)
     if path.suffix != ".bin":
         raise ConfigError(f"{path}: not a kind of file that is imported; expected {READ}")
     return read_llama2c(path)
@@ -74,7 +76,7 @@ def choose_tokenizer(source: Path, tokenizer: Path | None) -> Path:
     """Where the tokenizer is read from: --tokenizer, else the source folder. Raises ConfigError."""
     if tokenizer is not None:
         return tokenizer
-    if source.is_dir() and (source / TOKENIZER).is_file():
+    if source.suffix == ".gguf" or (source.is_dir() and (source / TOKENIZER).is_file()):
         return source
     missing = "a llama2.c file has no tokenizer inside" if source.is_file() else f"has no {TOKENIZER}"
     raise ConfigError(f"{source}: {missing}; give the tokenizer with --tokenizer FILE")

@@ -72,6 +72,10 @@ class Keys:
                                   f"it knows {', '.join(known)}")
         return known[value]
 
+    def given(self, key: str, default: Any) -> Any:
+        """The value as it stands, null included; `default` where the key is absent."""
+        return self.left.pop(key, default)
+
     def optional(self, key: str) -> Any:
         """The value as it stands, None when absent."""
         return self.left.pop(key, None)

@@ -1,9 +1,11 @@
 """Names: stored tensors of a family <-> parameters of the network, by a two-way table with named transforms.
 
 A rule says: the stored tensor `theirs` holds our parameters `ours`, rearranged by `transform`. Transforms
-move numbers and never compute, so a model that is loaded and saved again keeps every bit.
+move numbers and never compute (but for PLUS_ONE), so a model that is loaded and saved again keeps every bit.
 """
 
+import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -14,6 +16,7 @@ from torch import Tensor
 from tohum.errors import CheckpointError
 
 Shape = tuple[int, ...]
+EXPERT = re.compile(r"\.experts\.(\d+)\.")
 
 
 class StoredTensors(Protocol):
@@ -34,8 +37,23 @@ class Transform(NamedTuple):
     shape: Callable[[Sequence[Shape]], Shape]  # our shapes -> the stored shape
 
 
+
+def minus_one(weight: Tensor) -> Tensor:
+    """weight - 1 in the narrowest of its dtype and float64 that holds it exactly (below 0.5 float32 does not)."""
+    exact = weight.double() - 1.0
+    narrow = exact.to(weight.dtype)
+    return narrow if torch.equal(narrow.double(), exact) else exact
+
+
+# Gemma and its like multiply by 1 + w; a norm of ours by its weight. The one transform that computes; what was
+# written reads back to the same bits.
+PLUS_ONE = Transform(read=lambda stored, shapes: [(stored.double() + 1.0).float()],
+                     write=lambda ours: minus_one(ours[0]), shape=lambda shapes: shapes[0])
+
+
+
 class Rule(NamedTuple):
-    """One line of a table; {} stands for the number of the layer."""
+    """One line of a table; the first {} stands for the number of the layer, a second for that of the expert."""
 
     theirs: str
     ours: tuple[str, ...]
@@ -78,14 +96,15 @@ class Table:
 
 
 def rules_for(table: Table, layers: int, parameters: Iterable[str]) -> list[Rule]:
-    """Write out {} for every layer, and keep the rules whose parameters this network has."""
+    """Write out {} for every layer and expert, and keep the rules whose parameters this network has."""
     present, rules = set(parameters), []
+    experts = 1 + max((int(found[1]) for name in present if (found := EXPERT.search(name))), default=-1)
     for rule in table.rules:
-        numbers = range(layers) if "{}" in rule.theirs else range(1)
-        for number in numbers:
-            ours = tuple(name.format(number) for name in rule.ours)
+        sizes = (layers, experts)[: rule.theirs.count("{}")]
+        for numbers in itertools.product(*map(range, sizes)):
+            ours = tuple(name.format(*numbers) for name in rule.ours)
             if present.issuperset(ours):
-                rules.append(Rule(rule.theirs.format(number), ours, rule.transform))
+                rules.append(Rule(rule.theirs.format(*numbers), ours, rule.transform))
     covered = {name for rule in rules for name in rule.ours}
     if covered != present:
         raise KeyError(f"no rule for {sorted(present - covered)}")  # our mistake: a table is incomplete

@@ -15,7 +15,8 @@ from tohum.model.config import ModelConfig
 BLOCK_PARTS = ("attention_norm", "attention_post_norm", "feed_forward_norm", "feed_forward_post_norm",
                "attention.query", "attention.key", "attention.value", "attention.output",
                "attention.query_norm", "attention.key_norm",
-               "feed_forward.gate", "feed_forward.up", "feed_forward.down")
+               "feed_forward.gate", "feed_forward.up", "feed_forward.down", "feed_forward.router",
+               *(f"feed_forward.experts.{{}}.{part}" for part in ("gate", "up", "down")))
 NAMES = ("embedding.token.weight", "embedding.position.weight",
          *(f"blocks.{{}}.{part}.{kind}" for part in BLOCK_PARTS for kind in ("weight", "bias")),
          "final_norm.weight", "final_norm.bias", "head.weight")

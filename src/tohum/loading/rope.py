@@ -11,12 +11,12 @@ DEFAULT_BASE = 10_000.0
 Rope = tuple[float, RopeScaling | None]
 
 
-def read_rope(keys: Keys, context: int) -> Rope:
+def read_rope(keys: Keys, context: int, default_base: float = DEFAULT_BASE) -> Rope:
     """Base and scaling, from `rope_parameters` (version 5) or `rope_theta` and `rope_scaling` (version 4).
 
     Where a config has both, they must agree. Raises CheckpointError.
     """
-    base = keys.number("rope_theta", DEFAULT_BASE)
+    base = keys.number("rope_theta", default_base)
     old, new = keys.optional("rope_scaling"), keys.optional("rope_parameters")
     if new is None:
         return read_settings(old or {}, base, context, f"{keys.where}: rope_scaling")
@@ -34,6 +34,7 @@ def read_settings(values: Any, base: float, context: int, where: str) -> Rope:
     old_type = keys.optional("type")
     scaled = keys.choice("rope_type", {"default": False, "llama3": True}, old_type or "default")
     base = keys.number("rope_theta", base)
+    keys.neutral("partial_rotary_factor", None, 1.0)
     scaling = read_llama3(keys, context) if scaled else None
     keys.finish()
     return base, scaling

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from tohum.attention.layer import Attention, CacheView
 from tohum.attention.masks import Mask
 from tohum.embedding.rotary import Rotation
-from tohum.model.config import LayerSpec, ModelConfig
+from tohum.model.config import AttentionSpec, LayerSpec, ModelConfig
 from tohum.model.feed_forward import build_feed_forward
-from tohum.model.norm import RMSNorm, build_norm
+from tohum.model.norm import RMSNorm, RMSNormAcrossHeads, build_norm
 
 
 class Block(nn.Module):
@@ -46,8 +46,16 @@ def optional_norm(config: ModelConfig, wanted: bool) -> nn.Module:
 
 
 def build_attention(config: ModelConfig, spec: LayerSpec, explicit: bool) -> Attention:
-    """The attention layer with its QK-norms, which are RMSNorms over E in every model that has them."""
+    """The attention layer with its QK-norms."""
     shape = spec.attention
-    norms = [RMSNorm(shape.head_width, config.norm.eps) if shape.qk_norm else nn.Identity() for _ in "qk"]
-    return Attention(config.width, shape, head_norms=(norms[0], norms[1]), dropout=config.attention_dropout,
-                     explicit=explicit)
+    norms = build_head_norm(config, shape, shape.heads), build_head_norm(config, shape, shape.kv_heads)
+    return Attention(config.width, shape, head_norms=norms, dropout=config.attention_dropout, explicit=explicit)
+
+
+def build_head_norm(config: ModelConfig, shape: AttentionSpec, heads: int) -> nn.Module:
+    """QK-norms are RMSNorms in every model that has them: over E, or over all heads together."""
+    if not shape.qk_norm:
+        return nn.Identity()
+    if shape.qk_norm_across_heads:
+        return RMSNormAcrossHeads(heads * shape.head_width, config.norm.eps)
+    return RMSNorm(shape.head_width, config.norm.eps)

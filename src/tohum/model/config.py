@@ -24,8 +24,10 @@ class AttentionSpec(Config):
     head_width: PositiveInt  # E
     rope_base: PositiveFloat | None = None  # None: no rotary positions in this layer
     rope_scaling: RopeScaling | None = None
+    rope_factor: PositiveFloat = 1.0  # every rotary frequency is divided by it (Gemma 3's linear scaling)
     window: PositiveInt | None = None  # tokens seen, itself included; None: all before it
     qk_norm: bool = False  # RMSNorm over E on queries and keys, before the rotation
+    qk_norm_across_heads: bool = False  # over H E and G E together instead (OLMo 2)
     bias: bool = False  # on query, key and value
     output_bias: bool = False
     soft_cap: PositiveFloat | None = None  # cap * tanh(score / cap)
@@ -37,6 +39,22 @@ class AttentionSpec(Config):
             raise ValueError(f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}")
         if self.rope_base and self.head_width % 2:
             raise ValueError(f"rotary positions turn pairs, but head_width {self.head_width} is odd")
+        if self.qk_norm_across_heads and not self.qk_norm:
+            raise ValueError("qk_norm_across_heads without qk_norm")
+        return self
+
+
+class ExpertsSpec(Config):
+    """A mixture of experts: a router sends each token to the few that it scores highest."""
+
+    count: PositiveInt
+    chosen: PositiveInt  # experts per token
+    normalised: bool = True  # the weights of the chosen ones add up to one
+
+    @model_validator(mode="after")
+    def enough_to_choose_from(self) -> Self:
+        if self.chosen > self.count:
+            raise ValueError(f"{self.chosen} experts per token, but only {self.count} experts")
         return self
 
 
@@ -44,8 +62,9 @@ class FeedForwardSpec(Config):
     """One feed-forward layer: gated kinds (SwiGLU, GeGLU) have three matrices, the others two."""
 
     kind: Literal["gelu_tanh", "relu2", "swiglu", "geglu"]
-    width: PositiveInt  # of the hidden layer
+    width: PositiveInt  # of the hidden layer, of each expert's where there are experts
     bias: bool = False
+    experts: ExpertsSpec | None = None
 
 
 class LayerSpec(Config):

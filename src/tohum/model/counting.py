@@ -24,8 +24,28 @@ def attention_matrices(spec: AttentionSpec, width: int) -> int:
 
 
 def feed_forward_matrices(spec: FeedForwardSpec, width: int) -> int:
-    """Weights of up and down, and of the gate where there is one (D x F each)."""
+    """Weights of up and down, and of the gate where there is one (D x F each); of all experts, and the router."""
+    return router(spec, width) + (spec.experts.count if spec.experts else 1) * single_matrices(spec, width)
+
+
+def single_matrices(spec: FeedForwardSpec, width: int) -> int:
+    """Of one layer, or of one expert."""
     return (3 if spec.kind in GATED else 2) * width * spec.width
+
+
+def router(spec: FeedForwardSpec, width: int) -> int:
+    """Weights that score the experts."""
+    return spec.experts.count * width if spec.experts else 0
+
+
+def idle_matrices(spec: FeedForwardSpec, width: int) -> int:
+    """Weights of the experts that a token is not sent to."""
+    return (spec.experts.count - spec.experts.chosen) * single_matrices(spec, width) if spec.experts else 0
+
+
+def head_norm_parameters(spec: AttentionSpec) -> int:
+    """Weights of both QK-norms."""
+    return spec.head_width * (spec.heads + spec.kv_heads if spec.qk_norm_across_heads else 2)
 
 
 def layer_parameters(config: ModelConfig, layer: LayerSpec) -> int:
@@ -33,8 +53,9 @@ def layer_parameters(config: ModelConfig, layer: LayerSpec) -> int:
     attention, hidden, width = layer.attention, layer.feed_forward, config.width
     count = attention_matrices(attention, width) + feed_forward_matrices(hidden, width)
     count += attention.bias * attention.head_width * (attention.heads + 2 * attention.kv_heads)
-    count += attention.output_bias * width + attention.qk_norm * 2 * attention.head_width
-    count += hidden.bias * (hidden.width * (2 if hidden.kind in GATED else 1) + width)
+    count += attention.output_bias * width + attention.qk_norm * head_norm_parameters(attention)
+    count += hidden.bias * (hidden.width * (2 if hidden.kind in GATED else 1) + width) * (
+        hidden.experts.count if hidden.experts else 1)
     return count + (4 if layer.norm_places == "both" else 2) * norm_parameters(config.norm, width)
 
 
@@ -46,10 +67,15 @@ def parameters(config: ModelConfig) -> int:
 
 
 def matrix_parameters(config: ModelConfig) -> int:
-    """Weights that a token is multiplied with: blocks and head; a lookup in a table multiplies nothing."""
+    """Weights of matrices: blocks and head; a lookup in a table multiplies nothing."""
     inside = sum(attention_matrices(layer.attention, config.width)
                  + feed_forward_matrices(layer.feed_forward, config.width) for layer in config.layers)
     return inside + config.vocab_size * config.width
+
+
+def active_matrix_parameters(config: ModelConfig) -> int:
+    """The same without the experts that a token is not sent to."""
+    return matrix_parameters(config) - sum(idle_matrices(layer.feed_forward, config.width) for layer in config.layers)
 
 
 def forward_flops_per_token(config: ModelConfig, tokens: int) -> float:
@@ -61,7 +87,7 @@ def forward_flops_per_token(config: ModelConfig, tokens: int) -> float:
     """
     attention = sum(4 * layer.attention.heads * layer.attention.head_width
                     * min(tokens, layer.attention.window or tokens) for layer in config.layers)
-    return float(2 * matrix_parameters(config) + attention)
+    return float(2 * active_matrix_parameters(config) + attention)
 
 
 def flops_per_token(config: ModelConfig, tokens: int) -> float:
@@ -164,10 +190,14 @@ def attention_activations(config: ModelConfig, spec: AttentionSpec, batch: Micro
 
 
 def feed_forward_activations(config: ModelConfig, spec: FeedForwardSpec, batch: MicroBatch) -> int:
-    """Input, and the hidden layer before and after each step."""
-    gated = spec.kind in GATED
-    return batch.n * config.width * read_copies(batch, 2 if gated else 1) \
+    """Input, and the hidden layer before and after each step; of every expert that a token passes."""
+    gated, wide = spec.kind in GATED, batch.n * config.width
+    single = wide * read_copies(batch, 2 if gated else 1) \
         + (4 if gated else 2) * batch.n * spec.width * batch.compute_bytes
+    if spec.experts is None:
+        return single
+    routing = wide * FLOAT32_BYTES + batch.n * spec.experts.count * FLOAT32_BYTES
+    return routing + spec.experts.chosen * (single + wide * (batch.compute_bytes + FLOAT32_BYTES))
 
 
 def cache_bytes(config: ModelConfig, rows: int, length: int, *, number_bytes: int = FLOAT32_BYTES) -> int:

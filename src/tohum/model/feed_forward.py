@@ -2,15 +2,19 @@
 
     plain:  down(act(up(x)))                two matrices    GELU (GPT-2), ReLU^2 (arXiv:2109.08668)
     gated:  down(act(gate(x)) * up(x))      three matrices  SwiGLU, GeGLU (arXiv:2002.05202)
+
+A mixture of experts (arXiv:1701.06538, Mixtral arXiv:2401.04088) has many such layers and a router: each token
+passes the few that the router scores highest, and their outputs are added by the router's probabilities.
 """
 
 from collections.abc import Callable
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tohum.model.config import FeedForwardSpec
+from tohum.model.config import ExpertsSpec, FeedForwardSpec
 
 
 def relu_squared(x: Tensor) -> Tensor:
@@ -54,6 +58,35 @@ class GatedFeedForward(nn.Module):
         return self.down(self.activation(self.gate(x)) * self.up(x))
 
 
-def build_feed_forward(width: int, spec: FeedForwardSpec) -> PlainFeedForward | GatedFeedForward:
-    """The layer that the spec describes."""
+class MixtureOfExperts(nn.Module):
+    """Sum over the chosen experts e of p_e(x) * expert_e(x), with p = softmax(router(x)) in float32."""
+
+    def __init__(self, width: int, spec: FeedForwardSpec, choice: ExpertsSpec):
+        super().__init__()
+        self.router = nn.Linear(width, choice.count, bias=False)
+        self.experts = nn.ModuleList(build_single(width, spec) for _ in range(choice.count))
+        self.choice = choice
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D); an expert that no token chose is computed in training only, for its zero gradient."""
+        flat = x.reshape(-1, x.shape[-1])  # (N, D)
+        probabilities = torch.softmax(self.router(flat).float(), dim=-1)  # (N, experts)
+        weights, chosen = probabilities.topk(self.choice.chosen, dim=-1)  # (N, k) each
+        if self.choice.normalised:
+            weights = weights / weights.sum(dim=-1, keepdim=True)
+        result = torch.zeros_like(flat)
+        for number in range(self.choice.count) if self.training else chosen.unique().tolist():
+            tokens, place = torch.where(chosen == number)
+            share = weights[tokens, place, None].to(x.dtype)  # (n, 1)
+            result = result.index_add(0, tokens, (self.experts[number](flat[tokens]) * share).to(x.dtype))
+        return result.view_as(x)
+
+
+def build_single(width: int, spec: FeedForwardSpec) -> PlainFeedForward | GatedFeedForward:
+    """One layer of the spec's kind."""
     return GatedFeedForward(width, spec) if spec.kind in GATED else PlainFeedForward(width, spec)
+
+
+def build_feed_forward(width: int, spec: FeedForwardSpec) -> PlainFeedForward | GatedFeedForward | MixtureOfExperts:
+    """The layer that the spec describes."""
+    return MixtureOfExperts(width, spec, spec.experts) if spec.experts else build_single(width, spec)

@@ -21,6 +21,7 @@ from tohum.model.network import Network
 
 TABLE_STD = 0.02  # a tied table is the head too: small logits, so that the first loss is about ln(V)
 MATRIX_GAIN = 0.55  # times 1 / sqrt(fan in)
+WRITERS = ("attention.output.weight", "down.weight")  # their products are added to the stream
 
 
 @torch.no_grad()
@@ -29,8 +30,8 @@ def initialise(network: Network, generator: torch.Generator) -> None:
 
     Draws in float32 on the generator's device, so that the values do not depend on the network's dtype.
     """
-    writers = {layer.weight for block in cast("list[Block]", network.blocks)
-               for layer in (block.attention.output, block.feed_forward.down)}
+    writers = {parameter for block in cast("list[Block]", network.blocks)
+               for name, parameter in block.named_parameters() if name.endswith(WRITERS)}
     tables = set(network.embedding.parameters())
     done: set[Tensor] = set()
     for module in network.modules():

@@ -20,7 +20,7 @@ from tohum.model.block import Block
 from tohum.model.config import AttentionSpec, ModelConfig, RopeScaling
 from tohum.model.norm import build_norm
 
-RotaryKey = tuple[float | None, int, RopeScaling | None]
+RotaryKey = tuple[float | None, int, RopeScaling | None, float]
 
 
 class SoftCap(nn.Module):
@@ -134,11 +134,11 @@ class Network(nn.Module):
 
 def rotary_key(spec: AttentionSpec) -> RotaryKey:
     """Layers with the same key turn by the same angles."""
-    return spec.rope_base, spec.head_width, spec.rope_scaling
+    return spec.rope_base, spec.head_width, spec.rope_scaling, spec.rope_factor
 
 
 def build_rotary(config: ModelConfig, key: RotaryKey) -> RotaryTable:
     """One table for all layers of a key."""
-    base, head_width, scaling = key
+    base, head_width, scaling, factor = key
     assert base is not None  # layers without one have no table
-    return RotaryTable(head_width, config.context, base, scaling)
+    return RotaryTable(head_width, config.context, base, scaling, factor)

@@ -27,6 +27,14 @@ class RMSNorm(nn.Module):
         return f"{len(self.weight)}, eps={self.eps:g}"
 
 
+class RMSNormAcrossHeads(RMSNorm):
+    """One norm over all heads together: (B, T, heads, E) is read as (B, T, heads * E) (OLMo 2, arXiv:2501.00656)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, heads, E) -> (B, T, heads, E)."""
+        return super().forward(x.flatten(2)).view_as(x)
+
+
 class CpuRMSNorm(torch.autograd.Function):
     """F.rms_norm, forward and backward three times as fast on a CPU, where torch has no kernel for it.
 

@@ -4,7 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from tohum.model.config import AttentionSpec, FeedForwardSpec, LayerSpec, ModelConfig, NormSpec, RopeScaling
+from tohum.model.config import (
+    AttentionSpec,
+    ExpertsSpec,
+    FeedForwardSpec,
+    LayerSpec,
+    ModelConfig,
+    NormSpec,
+    RopeScaling,
+)
 
 # The default family: what `from_depth` builds. Its shape is that of Qwen3 (arXiv:2505.09388), so that a model
 # trained here opens in other tools as an architecture they already have.
@@ -101,6 +109,31 @@ def tiny_gemma2() -> ModelConfig:
                        norm=NormSpec(kind="rms", eps=1e-6), embedding_scale=32**0.5, logit_soft_cap=30.0)
 
 
+def tiny_gemma3() -> ModelConfig:
+    """Gemma 3 (arXiv:2503.19786): QK-norms instead of caps; near and far layers have rotary bases of their own, and
+    the far ones turn eight times as slowly, for texts longer than the trained ones."""
+    base = tiny_gemma2()
+    near, far = (layer.replace(attention=layer.attention.replace(soft_cap=None, qk_norm=True, **rope))
+                 for layer, rope in zip(base.layers, ({}, {"rope_base": 1e6, "rope_factor": 8.0}), strict=True))
+    return base.replace(layers=(near, far), logit_soft_cap=None)
+
+
+def tiny_olmo2() -> ModelConfig:
+    """OLMo 2 (arXiv:2501.00656): norms after, QK-norms over all heads together."""
+    attention = AttentionSpec(heads=4, kv_heads=4, head_width=8, rope_base=500_000.0, qk_norm=True,
+                              qk_norm_across_heads=True)
+    layer = LayerSpec(attention=attention, feed_forward=FeedForwardSpec(kind="swiglu", width=64), norm_places="post")
+    return ModelConfig(vocab_size=256, width=32, context=128, layers=(layer,) * 2,
+                       norm=NormSpec(kind="rms", eps=1e-6), tied=False)
+
+
+def tiny_qwen3_moe() -> ModelConfig:
+    """Qwen3 with experts (arXiv:2505.09388): two of four small feed-forward layers for each token."""
+    base = qwen3(TINY)
+    sparse = FeedForwardSpec(kind="swiglu", width=24, experts=ExpertsSpec(count=4, chosen=2))
+    return base.replace(layers=tuple(layer.replace(feed_forward=sparse) for layer in base.layers))
+
+
 def tiny_exaone4() -> ModelConfig:
     """EXAONE 4 (arXiv:2507.11407): norms after, QK-norm; layers with a window have rotary positions, those
     that see everything have none."""
@@ -142,6 +175,9 @@ PRESETS: dict[str, Callable[[], ModelConfig]] = {
     "tiny-llama": partial(llama, TINY, LLAMA_3_2_SCALING.replace(factor=4.0, original_context=32)),
     "tiny-qwen3": partial(qwen3, TINY),
     "tiny-gemma2": tiny_gemma2,
+    "tiny-gemma3": tiny_gemma3,
+    "tiny-olmo2": tiny_olmo2,
+    "tiny-qwen3-moe": tiny_qwen3_moe,
     "tiny-exaone4": tiny_exaone4,
     "tiny-arcee": tiny_arcee,
 }

@@ -1,5 +1,5 @@
 """Published vocabularies -> Tokenizer: model folders, tokenizer.json, GPT-2's two files, tiktoken ranks,
-SentencePiece models, llama2.c. What is read is checked and turned into one engine; no form is kept beside it."""
+SentencePiece models, llama2.c, GGUF. What is read is checked and turned into one engine; no form is kept beside it."""
 
 import json
 from collections.abc import Callable
@@ -9,8 +9,9 @@ from typing import Any
 from tokenizers import AddedToken, decoders, models
 from tokenizers import Tokenizer as Engine
 
-from tohum.errors import DataError
+from tohum.errors import CheckpointError, DataError
 from tohum.tokenizing.alphabet import speller
+from tohum.tokenizing.gguf_vocabulary import load_gguf
 from tohum.tokenizing.patterns import PATTERNS, byte_level
 from tohum.tokenizing.ranks import load_ranks
 from tohum.tokenizing.sentencepiece import load_llama2c, load_sentencepiece
@@ -21,7 +22,7 @@ LARGEST_GAP = 100_000  # unused ids that a vocabulary may have
 GPT2_PRE_TOKENIZER = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 GPT2_NAMES = (("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt"))
 FORMS = ("a folder or file tokenizer.json, GPT-2's encoder.json with vocab.bpe, a .tiktoken rank file, "
-         "a SentencePiece .model, or llama2.c's .bin")
+         "a SentencePiece .model, a .gguf, or llama2.c's .bin")
 
 
 def load(path: Path) -> Tokenizer:
@@ -33,7 +34,7 @@ def load(path: Path) -> Tokenizer:
         raise DataError(f"{path}: no tokenizer found; expected {FORMS}")
     try:
         return reader()
-    except DataError:
+    except (DataError, CheckpointError):
         raise
     except Exception as error:  # the engine raises bare Exceptions for files that it cannot take
         if isinstance(error, MemoryError | OSError):
@@ -54,7 +55,8 @@ def reader_of(path: Path) -> Callable[[], Tokenizer] | None:
                 sibling = path.with_name(path.name.removesuffix(mine) + other)
                 pair = (path, sibling) if mine == vocabulary else (sibling, path)
                 return lambda: load_gpt2(*pair)
-    by_suffix = {".json": load_json, ".tiktoken": load_ranks, ".model": load_sentencepiece, ".bin": load_llama2c}
+    by_suffix = {".json": load_json, ".tiktoken": load_ranks, ".model": load_sentencepiece, ".bin": load_llama2c,
+                 ".gguf": load_gguf}
     reader = by_suffix.get(path.suffix)
     return (lambda: reader(path)) if reader else None
 
