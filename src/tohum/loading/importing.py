@@ -17,7 +17,7 @@ from tohum.model.config import ModelConfig
 from tohum.tokenizing.tokenizer import Tokenizer
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-READ = f"a Hugging Face folder ({', '.join(family.model_type for family in FOREIGN)}) a .gguf or a llama2.c .bin file"
+READ = f"a Hugging Face folder ({', '.join(family.model_type for family in FOREIGN)}), a .gguf or a llama2.c .bin file"
 KEPT = ("generation_config.json", "chat_template.jinja")  # taken over as they are, with the tokenizer's files
 
 
