@@ -34,8 +34,7 @@ for choice in (Choice(temperature=1.0), Choice(temperature=1.0, top_k=3), Choice
     print(choice, "leaves", int(filtered(scores, choice).isfinite().sum()), "of", scores.shape[1], "tokens")
 
 for temperature in (0.0, 0.7, 1.5):
-    choice = Choice(temperature=temperature)
-    done = generate_text(network, tokenizer, ["In spring", "A seed"], choice=choice, max_tokens=40,
-                         ends=Ends(texts=[".", "\n"]))
+    done = generate_text(network, tokenizer, ["In spring", "A seed"], choice=Choice(temperature=temperature),
+                         max_tokens=40, ends=Ends(texts=[".", "\n"]))
     for prompt, result in zip(("In spring", "A seed"), done, strict=True):
         print(f"temperature {temperature}: {prompt}|{result.text} ({result.finish_reason})")
