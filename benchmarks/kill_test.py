@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.common import CORPORA, WORK, prepared, record, tohum
 
 KILLS, STEPS = 10, 220
-SMALL = ["data.max_length=64", "training.batch_tokens=512", "training.micro_batch=4", "model.dropout=0.1"]
+SMALL = ["data.max_length=64", "training.batch_tokens=256", "training.micro_batch=2", "model.dropout=0.1"]
 VARIANTS = {"fp32": ["training.dtype=fp32", "training.compile=false"],
             "bf16": ["training.dtype=bf16", "training.compile=false"],
             "compiled": ["training.compile=true"]}
@@ -22,7 +22,7 @@ def main() -> None:
     for name, settings in VARIANTS.items():
         run = WORK / f"kill-{name}"
         options = [part for setting in (*SMALL, *settings) for part in ("--set", setting)]
-        tohum("pretrain", "--data", data, "--depth", 2, "--steps", 4, *options, "--out", run, "--force")
+        tohum("pretrain", "--data", data, "--depth", 1, "--steps", 4, *options, "--out", run, "--force")
         rows.append(verified(name, run))
     run = WORK / "kill-budget"
     tohum("pretrain", "--data", data, "--budget", "15s", "--out", run, "--force")
