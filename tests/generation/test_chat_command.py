@@ -4,7 +4,6 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from test_generate_command import model  # noqa: F401 - a fixture
 
 from tohum.cli.main import cli
 from tohum.errors import TohumError
@@ -19,7 +18,7 @@ def talk(folder, *arguments, stdin="", catch=False):
 
 
 @pytest.fixture
-def talker(model, tmp_path, monkeypatch):  # noqa: F811
+def talker(model, tmp_path, monkeypatch):
     """A model folder with a template, and what was given to the network."""
     file, seen = tmp_path / "t.jinja", []
     file.write_text(TEMPLATE)
@@ -54,7 +53,7 @@ def test_greedy_answers_are_the_same_twice(talker):
     assert len(outputs) == 1
 
 
-def test_tokens_of_the_generation_configuration_end_an_answer(model, tmp_path):  # noqa: F811
+def test_tokens_of_the_generation_configuration_end_an_answer(model, tmp_path):
     import shutil
 
     from tohum.loading.folder import load_model
@@ -67,7 +66,7 @@ def test_tokens_of_the_generation_configuration_end_an_answer(model, tmp_path): 
     assert loaded.stop_ids == {3, 4, loaded.tokenizer.eos_id}
 
 
-def test_a_model_without_a_template_is_refused_with_a_way_out(model):  # noqa: F811
+def test_a_model_without_a_template_is_refused_with_a_way_out(model):
     with pytest.raises(TohumError, match=r"has no chat template.*\n.*--template FILE"):
         talk(model, stdin="hello\n")
     with pytest.raises(TohumError, match="no such file; expected a chat template"):
