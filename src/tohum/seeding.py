@@ -6,6 +6,7 @@ saving: a resumed run draws what the unbroken run drew, and evaluation or sampli
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator
 
 import torch
@@ -34,3 +35,21 @@ def undisturbed() -> Iterator[None]:
     """Whatever is drawn inside leaves torch's global generators as they were."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         yield
+
+
+@contextlib.contextmanager
+def deterministic() -> Iterator[None]:
+    """Inside, torch adds in a fixed order: compiled kernels would else add rows of gradients as threads come by.
+
+    An operation that has no deterministic kernel on the device in use (some of CUDA's) warns and goes on.
+    """
+    before = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(),
+              torch.utils.deterministic.fill_uninitialized_memory)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for, read when it starts
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging help that costs a pass over memory
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.utils.deterministic.fill_uninitialized_memory = before[2]

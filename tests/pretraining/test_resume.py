@@ -134,6 +134,16 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_bits(fit, tmp_path, d
 
 
 @pytest.mark.slow
+def test_a_compiled_run_repeats_bit_for_bit_on_two_threads(fit, tmp_path):
+    """Fused kernels would add the rows of the token table's gradient as threads come by."""
+    changes = {"training__compile": True, "training__threads": 2, "training__steps": 30, "training__eval_every": 0,
+               "training__batch_tokens": 512, "training__micro_batch": 8, "data__max_length": 32, "model__dropout": 0.1}
+    for name in ("one", "other"):
+        fit(tmp_path / name, **changes)
+    assert same_bits(tmp_path / "one", tmp_path / "other")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [("fp64", 1e-9), ("fp32", 1e-5)])
 def test_one_process_and_two_agree(tmp_path, data, dtype, tolerance):
     """In loss; in float64 in gradient norm and weights too."""

@@ -10,6 +10,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from tohum.data_sampling.batch import IGNORED, Batch
 from tohum.errors import NonFiniteError
+from tohum.seeding import deterministic
 from tohum.training.optimizer import Optimizer
 from tohum.training.ranks import Ranks
 
@@ -44,6 +45,7 @@ class StepResult:
     targets: int
 
 
+@deterministic()
 def optimizer_step(parts: Parts, step: int, *, lr_multiplier: float, clip_norm: float | None) -> StepResult:
     """Sum the loss over all micro-batches and ranks, divide by the number of supervised targets, update.
 
