@@ -12,6 +12,25 @@ training       batches and objective -> weights, exactly resumable
 evaluation     network and text      -> loss, perplexity, bits per byte
 pretraining    data folder           -> run folder, by a plan for this machine
 report         run folder            -> one offline HTML page
+exporting      model folder          -> other programs' folders and files, certified
+
+In Python, three lines are enough (see handle.py):
+
+    model = tohum.load("runs/first")
+    print(model.generate("The function returns", temperature=0))
+    print(model.logprobs("The function returns a list"))
 """
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tohum.handle import Model
+
 __version__ = "0.1.0"
+
+
+def load(path: Any, *, device: str = "auto", dtype: str = "auto") -> "Model":
+    """A model folder or a run (its best checkpoint) -> an object that continues and scores texts."""
+    from tohum.handle import Model
+
+    return Model.load(path, device=device, dtype=dtype)

@@ -206,7 +206,7 @@ def test_pickled_weights_are_refused_and_their_code_is_not_run(folder, tmp_path)
 
     (folder / "model.safetensors").unlink()
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(CheckpointError, match="pickles, which can run code and are not read"):
+    with pytest.raises(CheckpointError, match="pickles, which can run code"):
         load_model(folder)
     assert not (tmp_path / "ran").exists()
 

@@ -88,7 +88,6 @@ def test_import_that_fails_leaves_what_was_there(folder, tmp_path):
 
 
 @pytest.mark.parametrize(("source", "message"), [
-    ("Qwen/Qwen3-0.6B", "models are not fetched from the Hub"),
     ("absent", "no such file or folder; expected a Hugging Face folder"),
     ("model.gguf", "not a whole GGUF file"),
     ("model.pt", "not a kind of file that is imported"),
@@ -120,14 +119,16 @@ def test_import_refuses_a_tokenizer_with_more_entries_than_the_table(folder, tmp
         import_model(str(folder), tmp_path / "out", tokenizer=tmp_path / "large")
 
 
-def test_the_commands_and_the_python_of_the_docs_page_work(shared_data, tmp_path, monkeypatch):
+def test_the_commands_and_the_python_of_the_docs_page_work(shared_data, tmp_path, monkeypatch, capsys):
     page = (Path(__file__).parents[2] / "docs" / "07-loading.md").read_text()
     command = next(line for line in page.splitlines() if line.startswith("tohum import stories260K.bin"))
     monkeypatch.chdir(tmp_path)
     for name, source in (("stories260K.bin", "stories260K.bin"), ("tok512.bin", "stories260K_tok512.bin")):
         (tmp_path / name).symlink_to(shared_data / "models" / source)
     run(*shlex.split(command)[2:])
-    code = page.split("## In Python")[1].split("```python\n")[1].split("```")[0]
+    three_lines, parts = [block.split("```")[0] for block in page.split("## In Python")[1].split("```python\n")[1:]]
+    exec(three_lines, {})
+    assert "there was a little girl named Lily" in capsys.readouterr().out
     names = {}
-    exec(code, names)
+    exec(parts, names)
     assert names["model"].tokenizer.decode(names["ids"]).strip() == "Once upon a time"

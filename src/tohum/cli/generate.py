@@ -108,25 +108,12 @@ def open_model(path: Path, device: str, dtype: str) -> "LoadedModel":
 
     dtype auto: bf16 on a GPU that has it, else fp32. Raises TohumError.
     """
-    import torch
+    from tohum.handle import load_at
 
-    from tohum.errors import ConfigError
-    from tohum.loading.find import find_model
-    from tohum.loading.folder import load_model
-    from tohum.machine import pick_device
-
-    folder, note = find_model(path)
+    loaded, note = load_at(path, device, dtype)
     if note:
         say(note)
-    place = pick_device(device)
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda, but torch sees no CUDA device; use --device cpu")
-    if place.type == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("--device mps, but this machine has none; use --device cpu")
-    narrow = place.type == "cuda" and torch.cuda.is_bf16_supported()
-    formats = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32,
-               "auto": torch.bfloat16 if narrow else torch.float32}
-    return load_model(folder, dtype=formats[dtype], device=place)
+    return loaded
 
 
 def note_cut_prompts(results: Sequence["Generated"], context: int) -> None:

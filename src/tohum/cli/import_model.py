@@ -19,13 +19,16 @@ from tohum.units import human_count
 def command(source: str, out: Path, tokenizer: Path | None, force: bool, as_json: bool) -> None:
     """Bring a model of another format into a model folder.
 
-    SOURCE is a Hugging Face folder (GPT-2, Llama, Mistral, SmolLM, Qwen2 and 3, Gemma 2 and 3, Phi-3, OLMo 2,
-    Mixtral, Qwen3-MoE), a GGUF file of a Llama, Mistral, SmolLM2, Qwen2 or Qwen3, whatever its number format, or a
-    llama2.c .bin file, which needs --tokenizer.
+    SOURCE is a Hugging Face folder or hub id (GPT-2, Llama, Mistral, SmolLM, Qwen2 and 3, Gemma 2 and 3, Phi-3,
+    OLMo 2, Mixtral, Qwen3-MoE), a GGUF file of such a model, whatever its number format, OpenAI's original GPT-2
+    folder, or a llama2.c .bin file, which needs --tokenizer. A hub id is the one thing that uses the network; only the
+    needed files are fetched, and a download that broke goes on where it stopped.
 
     \b
-    Example:
+    Examples:
       tohum import stories260K.bin --tokenizer tok512.bin --out models/stories
+      tohum import HuggingFaceTB/SmolLM2-135M-Instruct --out models/smollm2
+      tohum import bartowski/SmolLM2-135M-Instruct-GGUF/SmolLM2-135M-Instruct-Q8_0.gguf --out models/smollm2
     """
     from tohum.loading.importing import import_model
     from tohum.model.counting import parameters

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("generate", "Continue a prompt."),
     "chat": ("chat", "A conversation in the terminal, with the model's own template."),
     "import": ("import_model", "Bring a model of another format into a model folder."),
+    "export": ("export", "Give a model to other programs: Hugging Face folder or GGUF, certified."),
     "evaluate": ("evaluate", "Loss, perplexity and bits per byte of a model on a text."),
     "report": ("report", "One offline HTML page of a run, or of two side by side."),
     "env": ("env", "A machine report to paste into an issue."),

@@ -108,8 +108,8 @@ def load_config(folder: Path) -> ModelConfig:
 
 
 def load_weights(folder: Path, config: ModelConfig | None = None, *, dtype: torch.dtype | None = None,
-                 device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """The parameters of a model folder by our names; dtype None: as stored.
+                 device: torch.device | str = "cpu", stored: StoredTensors | None = None) -> dict[str, Tensor]:
+    """The parameters of a model folder by our names; dtype None: as stored; stored None: its safetensors.
 
     With `config`, the folder must hold a model of exactly that shape (dropout aside). Raises CheckpointError.
     """
@@ -117,7 +117,7 @@ def load_weights(folder: Path, config: ModelConfig | None = None, *, dtype: torc
     if config is not None and found != config.replace(
             dropout=found.dropout, attention_dropout=found.attention_dropout):
         raise CheckpointError(f"{folder / CONFIG}: describes another model than the one asked for")
-    stored = WeightFiles(folder)
+    stored = stored or WeightFiles(folder)
     return read_weights(network_for(found, stored), stored, family, dtype=dtype, device=device)
 
 

@@ -58,7 +58,7 @@ def weight_paths(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if not (folder / INDEX).is_file():
-        pickled = "; its pytorch_model files are pickles, which can run code and are not read" if any(
+        pickled = "; its pytorch_model files are pickles, which can run code; 'tohum import' reads them safely" if any(
             folder.glob("pytorch_model*")) else ""
         raise CheckpointError(f"{folder}: has no {WEIGHTS}{pickled}")
     files = read_json(folder / INDEX).get("weight_map")

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as Engine
 
 from tohum.errors import DataError
@@ -23,22 +23,28 @@ def load_gguf(path: Path) -> Tokenizer:
     whole = read_gguf(path).values
     values = {key.removeprefix(PREFIX): value for key, value in whole.items() if key.startswith(PREFIX)}
     values["chat_template"] = whole.get("tokenizer.chat_template")
+    return from_values(str(path), values)
+
+
+def from_values(path: str, values: dict[str, Any]) -> Tokenizer:
+    """The values under tokenizer.ggml -> the tokenizer that they describe; `path` is named in errors."""
     tokens, kind = values.get("tokens"), values.get("model")
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise DataError(f"{path}: holds no list of tokens; give the tokenizer with --tokenizer")
     special = special_tokens(path, values, tokens)
     if kind == "gpt2":
-        return byte_level_tokenizer(path, values, tokens, special)
-    if kind == "llama":
-        scores = values.get("scores")
-        if not isinstance(scores, list) or len(scores) != len(tokens):
-            raise DataError(f"{path}: expected a score for each of the {len(tokens):,} tokens")
-        return convert(Pieces(texts=tokens, scores=scores, special=special,
-                              dummy_prefix=bool(values.get("add_space_prefix", True))))
-    raise DataError(f"{path}: its tokenizer is of kind {kind!r}; gpt2 and llama are read")
+        engine, pattern = byte_level_engine(path, values, tokens)
+    elif kind == "llama":
+        engine, pattern = sentencepiece_engine(path, values, tokens, special), None
+    else:
+        raise DataError(f"{path}: its tokenizer is of kind {kind!r}; gpt2 and llama are read")
+    add_tokens(engine, values, tokens)
+    begin_with(engine, special.bos if values.get("add_bos_token", kind == "llama" or pattern == "llama-bpe") else None)
+    extra = {"chat_template": values["chat_template"]} if isinstance(values.get("chat_template"), str) else {}
+    return Tokenizer(engine, kind="bpe", special=special, pattern=pattern, extra=extra)
 
 
-def special_tokens(path: Path, values: dict[str, Any], tokens: list[str]) -> Special:
+def special_tokens(path: str, values: dict[str, Any], tokens: list[str]) -> Special:
     """Roles by the ids that the file names."""
     roles = {"bos": "bos_token_id", "eos": "eos_token_id", "pad": "padding_token_id", "unk": "unknown_token_id"}
     ids = {role: values[key] for role, key in roles.items() if values.get(key) is not None}
@@ -48,8 +54,17 @@ def special_tokens(path: Path, values: dict[str, Any], tokens: list[str]) -> Spe
     return Special(**{role: tokens[number] for role, number in ids.items()})
 
 
-def byte_level_tokenizer(path: Path, values: dict[str, Any], tokens: list[str], special: Special) -> Tokenizer:
-    """Byte-level BPE with the file's merges and the split pattern that its `pre` names."""
+def sentencepiece_engine(path: str, values: dict[str, Any], tokens: list[str], special: Special) -> Engine:
+    """SentencePiece's BPE with the file's scores."""
+    scores = values.get("scores")
+    if not isinstance(scores, list) or len(scores) != len(tokens):
+        raise DataError(f"{path}: expected a score for each of the {len(tokens):,} tokens")
+    return convert(Pieces(texts=tokens, scores=scores, special=special,
+                          dummy_prefix=bool(values.get("add_space_prefix", True)))).engine
+
+
+def byte_level_engine(path: str, values: dict[str, Any], tokens: list[str]) -> tuple[Engine, str | None]:
+    """Byte-level BPE with the file's merges and the split pattern that its `pre` names, and our name of that."""
     lines = [line for line in values.get("merges") or [] if isinstance(line, str)]
     merges = [(line.partition(" ")[0], line.partition(" ")[2]) for line in lines]
     table = {token: number for number, token in enumerate(tokens)}
@@ -61,17 +76,29 @@ def byte_level_tokenizer(path: Path, values: dict[str, Any], tokens: list[str], 
     pattern, cut = pre_tokenizer(path, values.get("pre", "default"))
     engine = Engine(models.BPE(vocab=table, merges=merges, ignore_merges=pattern == "llama-bpe"))
     engine.pre_tokenizer, engine.decoder = cut, decoders.ByteLevel()
+    return engine, pattern
+
+
+def add_tokens(engine: Engine, values: dict[str, Any], tokens: list[str]) -> None:
+    """Tokens that no merge makes: those that only control, and words that a user defined."""
     types = values.get("token_type")
     types = types if isinstance(types, list) and len(types) == len(tokens) else []
     engine.add_special_tokens([AddedToken(token, special=True, normalized=False)
                                for token, kind in zip(tokens, types, strict=False) if kind == CONTROL])
     engine.add_tokens([AddedToken(token, normalized=False)
                        for token, kind in zip(tokens, types, strict=False) if kind == USER_DEFINED])
-    extra = {"chat_template": values["chat_template"]} if isinstance(values.get("chat_template"), str) else {}
-    return Tokenizer(engine, kind="bpe", special=special, pattern=pattern, extra=extra)
 
 
-def pre_tokenizer(path: Path, name: Any) -> tuple[str | None, pre_tokenizers.PreTokenizer]:
+def begin_with(engine: Engine, bos: str | None) -> None:
+    """Whether a text begins with BOS, as `Tokenizer.adds_bos` finds it."""
+    if bos is None:
+        engine.post_processor = processors.Sequence([])
+        return
+    engine.post_processor = processors.TemplateProcessing(
+        single=f"{bos} $A", special_tokens=[(bos, engine.token_to_id(bos))])
+
+
+def pre_tokenizer(path: str, name: Any) -> tuple[str | None, pre_tokenizers.PreTokenizer]:
     """The name of one of our patterns, if it is one, and the cut."""
     if name in NAMES:
         return NAMES[name], byte_level(NAMES[name])
