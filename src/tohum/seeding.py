@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -43,13 +44,14 @@ def deterministic() -> Iterator[None]:
 
     An operation that has no deterministic kernel on the device in use (some of CUDA's) warns and goes on.
     """
+    settings: Any = torch.utils.deterministic  # a module that makes its attributes at run time
     before = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(),
-              torch.utils.deterministic.fill_uninitialized_memory)
+              settings.fill_uninitialized_memory)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for, read when it starts
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging help that costs a pass over memory
+    settings.fill_uninitialized_memory = False  # a debugging help that costs a pass over memory
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
-        torch.utils.deterministic.fill_uninitialized_memory = before[2]
+        settings.fill_uninitialized_memory = before[2]

@@ -44,6 +44,10 @@ class Reader(Protocol):
         """The best next token at each place."""
         ...
 
+    def close(self) -> None:
+        """Let go what it holds."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:

@@ -58,7 +58,7 @@ def export_model(folder: Path, *, to: To, out: Path, dtype: str | None, force: b
         notes = write(draft, loaded, words, dtype, out)
         say("reading it back")
         reader = folder_reader(draft) if to == "hf" else gguf_reader(next(draft.glob("*.gguf")))
-        with reader if hasattr(reader, "close") else contextlib.nullcontext():
+        with contextlib.closing(reader):
             certificate = certify(original, reader, SAMPLE, dtype)
         if not certificate.holds:
             raise FailedError(refusal(out, certificate))

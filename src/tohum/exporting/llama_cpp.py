@@ -6,6 +6,7 @@ A process of its own because llama.cpp ends the process that it is in when it do
 float32 for keys and values; what it rounds beyond the file's format (activations, a table for GELU) stays.
 """
 
+import importlib
 import importlib.metadata
 import json
 import os
@@ -117,8 +118,7 @@ class LlamaCpp:
 
 def serve(path: str, context: int) -> None:
     """Load a file and answer until the other side closes stdin."""
-    import xllamacpp
-
+    xllamacpp: Any = importlib.import_module("xllamacpp")  # compiled: its names are not in the text
     params = xllamacpp.CommonParams()
     params.model.path = path
     params.n_ctx, params.n_parallel, params.port = context, 1, 0

@@ -42,6 +42,9 @@ class ByNetwork:
         """The best at each place."""
         return self.scores(ids, places).argmax(-1).tolist()
 
+    def close(self) -> None:
+        """Nothing is held but memory."""
+
 
 class ByTransformers(ByNetwork):
     """transformers: AutoModelForCausalLM and AutoTokenizer, with no argument but the number format."""

@@ -34,11 +34,11 @@ def gguf_fields(tokenizer: Tokenizer, rows: int, template: str | None) -> dict[s
     model = json.loads(tokenizer.engine.to_str())["model"]
     spelled = vocabulary(tokenizer, rows)
     types = [kind_of(tokenizer, number, token) for number, token in enumerate(spelled)]
-    own = {"tokens": [token if token is not None else f"[PAD{number}]" for number, token in enumerate(spelled)],
-           "token_type": types, **special_ids(tokenizer),
-           "add_bos_token": tokenizer.adds_bos, "add_eos_token": False}
+    tokens = [token if token is not None else f"[PAD{number}]" for number, token in enumerate(spelled)]
+    own: dict[str, Any] = {"tokens": tokens, "token_type": types, **special_ids(tokenizer),
+                           "add_bos_token": tokenizer.adds_bos, "add_eos_token": False}
     if model["type"] == "BPE" and model.get("byte_fallback"):
-        own |= sentencepiece_fields(tokenizer, model, own["tokens"])
+        own |= sentencepiece_fields(tokenizer, model, tokens)
     elif model["type"] == "BPE" and tokenizer.kind == "bpe":
         own |= {"model": "gpt2", "merges": [" ".join(merge) if isinstance(merge, list) else merge
                                             for merge in model["merges"]]}

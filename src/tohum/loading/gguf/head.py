@@ -9,7 +9,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -79,7 +79,7 @@ class Head:
         """Whether the first layer has a tensor."""
         return f"blk.0.{part}" in self.shapes
 
-    def feed_forward(self, kind: str, **more: Any) -> FeedForwardSpec:
+    def feed_forward(self, kind: Literal["swiglu", "geglu", "gelu_tanh"], **more: Any) -> FeedForwardSpec:
         """Feed-forward layers of the width that the file names."""
         return FeedForwardSpec(kind=kind, width=self.keys.integer("feed_forward_length"), **more)
 
@@ -100,10 +100,11 @@ class Head:
             raise CheckpointError(f"{keys.where}: rope.scaling.type = {kind!r} is not something this network does; "
                                   "it knows none, linear")
         factor, base = keys.number("rope.scaling.factor", 1.0), keys.number("rope.freq_base", 10_000.0)
-        found = {"heads": self.heads, "kv_heads": keys.integer("attention.head_count_kv", self.heads),
-                 "head_width": head_width, "rope_base": base, "rope_factor": factor if kind == "linear" else 1.0,
-                 "rope_scaling": self.stretching(head_width, base), "qk_norm": self.has("attn_q_norm.weight"),
-                 "bias": self.has("attn_q.bias"), "output_bias": self.has("attn_output.bias")}
+        found: dict[str, Any] = {
+            "heads": self.heads, "kv_heads": keys.integer("attention.head_count_kv", self.heads),
+            "head_width": head_width, "rope_base": base, "rope_factor": factor if kind == "linear" else 1.0,
+            "rope_scaling": self.stretching(head_width, base), "qk_norm": self.has("attn_q_norm.weight"),
+            "bias": self.has("attn_q.bias"), "output_bias": self.has("attn_output.bias")}
         return AttentionSpec(**(found | more))
 
     def windows(self, period: int) -> list[int | None]:
