@@ -1,7 +1,7 @@
 """Greedy text of a model by us and by llama.cpp, on our own float32 GGUF export of it.
 
-`python -m benchmarks.llama_cpp_text MODEL [PROMPT …]` exports the model, lets both continue each prompt by 64 tokens (or
-to the end of the text), and shows where they first differ, and the distance of the two scores there: less than 0.01
+`python -m benchmarks.llama_cpp_text MODEL [PROMPT …]` exports the model, lets both continue each prompt by 64 tokens
+(or to the end of the text), and shows where they first differ, and the distance of the two scores there: less than 0.01
 is rounding.
 """
 
