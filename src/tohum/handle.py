@@ -11,6 +11,7 @@ from torch import Tensor
 from tohum.config import validate
 from tohum.errors import ConfigError
 from tohum.generation.choice import Choice
+from tohum.generation.int8 import decode_in_bytes
 from tohum.generation.mode import evaluating
 from tohum.generation.text import Ends, OnText, generate_text
 from tohum.loading.find import find_model
@@ -34,16 +35,16 @@ class Model:
     loaded: LoadedModel
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto", dtype: str = "auto") -> "Model":
-        """Open a model folder or a run. Raises CheckpointError, ConfigError."""
-        return cls(load_at(Path(path), device, dtype)[0])
+    def load(cls, path: str | Path, *, device: str = "auto", dtype: str = "auto", int8: bool = False) -> "Model":
+        """Open a model folder or a run; int8: its matrices as bytes. Raises CheckpointError, ConfigError."""
+        return cls(load_at(Path(path), device, dtype, int8=int8)[0])
 
     def generate(self, prompt: str | Sequence[str], *, max_tokens: int = 128, stop: Sequence[str] = (),
                  on_text: OnText | None = None, **choice: Any) -> Any:
         """Continue a prompt (answers a text) or several (a list of texts); the prompts are not repeated.
 
-        choice: temperature, top_k, top_p, min_p, repetition_penalty, seed, as `tohum generate` has them. on_text is
-        called with the number of the prompt and each new piece. Raises ConfigError.
+        choice: temperature, top_k, top_p, min_p, repetition_penalty, lookup and seed, as `tohum generate` has them.
+        on_text is called with the number of the prompt and each new piece. Raises ConfigError.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         found = generate_text(self.loaded.network, self.loaded.tokenizer, prompts, max_tokens=max_tokens,
@@ -69,8 +70,8 @@ class Model:
                       logprobs=scores[:, 0].tolist())
 
 
-def load_at(path: Path, device: str, dtype: str) -> tuple[LoadedModel, str]:
-    """The model that a path means, and a note where that was a choice.
+def load_at(path: Path, device: str, dtype: str, *, int8: bool = False) -> tuple[LoadedModel, str]:
+    """The model that a path means, and a note where that was a choice; int8: for generation alone.
 
     dtype auto: bf16 on a GPU that has it, else fp32. Raises CheckpointError, ConfigError.
     """
@@ -83,4 +84,7 @@ def load_at(path: Path, device: str, dtype: str) -> tuple[LoadedModel, str]:
     narrow = place.type == "cuda" and torch.cuda.is_bf16_supported()
     formats = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32,
                "auto": torch.bfloat16 if narrow else torch.float32}
-    return load_model(folder, dtype=formats[dtype], device=place), note
+    loaded = load_model(folder, dtype=formats[dtype], device=place)
+    if int8:
+        decode_in_bytes(loaded.network)
+    return loaded, note

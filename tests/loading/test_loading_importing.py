@@ -2,6 +2,8 @@
 
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,3 +134,15 @@ def test_the_commands_and_the_python_of_the_docs_page_work(shared_data, tmp_path
     names = {}
     exec(parts, names)
     assert names["model"].tokenizer.decode(names["ids"]).strip() == "Once upon a time"
+
+
+def test_what_a_file_says_gets_no_control_over_the_terminal(tmp_path):
+    """The name of a tensor type, a key or a template may hold escape sequences."""
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "config.json").write_text('{"model_type": "\\u001b[2Jgone\\u0085\\u000b"}')
+    done = subprocess.run([sys.executable, "-m", "tohum", "import", str(tmp_path / "hf"), "--out", str(tmp_path / "o")],
+                          capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "\x1b" not in done.stderr
+    assert "gone" in done.stderr
+    assert len(done.stderr.splitlines()) <= 3

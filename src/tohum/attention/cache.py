@@ -92,6 +92,18 @@ class KeyValueCache:
         if self.longest > self.length:
             raise ConfigError(f"{self.longest:,} tokens, but this cache was made for {self.length:,}")
 
+    @property
+    def forgets(self) -> bool:
+        """Some layer writes over old tokens, so that it cannot go back."""
+        return bool(self.ring_positions)
+
+    def go_back(self, tokens: int) -> None:
+        """Forget the last tokens of rows that are equally long; what their slots hold is written over next."""
+        assert self.even
+        assert not self.forgets
+        self.longest -= tokens
+        self.lengths -= tokens
+
     def begin(self, tokens: int, positions: Tensor | None, padding: Tensor | None) -> Turn:
         """Plan a pass over `tokens` new tokens per row.
 

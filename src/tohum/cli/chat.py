@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tohum.cli.generate import open_model
-from tohum.cli.options import FOLDER, choice_options, device_options
+from tohum.cli.options import FOLDER, choice_options, device_options, int8_option
 from tohum.cli.output import say
 
 if TYPE_CHECKING:
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 @click.option("--template", "template_file", type=FOLDER, help="A chat template in Jinja, instead of the model's own.")
 @click.option("--max-tokens", type=click.IntRange(1), default=512, show_default=True, help="Of each answer, at most.")
 @choice_options
+@int8_option
 @device_options
-def command(model: Path, system: str | None, template_file: Path | None, max_tokens: int, seed: int | None,
+def command(model: Path, system: str | None, template_file: Path | None, max_tokens: int, int8: bool,
+            seed: int | None,
             device: str, dtype: str, **choice: Any) -> None:
     """Talk with a model that was trained on conversations.
 
@@ -39,7 +41,7 @@ def command(model: Path, system: str | None, template_file: Path | None, max_tok
 
     given = {name: value for name, value in {**choice, "seed": seed}.items() if value is not None}
     chosen = validate(Choice, given, where="chat")
-    loaded = open_model(model, device, dtype)
+    loaded = open_model(model, device, dtype, int8=int8)
     template = find_template(loaded, template_file)
     start = [{"role": "system", "content": system}] if system else []
     messages = list(start)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tohum.cli.options import FOLDER, choice_options, device_options, json_option
+from tohum.cli.options import FOLDER, choice_options, device_options, int8_option, json_option
 from tohum.cli.output import emit, say
 
 if TYPE_CHECKING:
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 @click.option("--stop", multiple=True, metavar="TEXT", help="End before this text; repeatable.")
 @click.option("--n", "count", type=click.IntRange(1), default=1, show_default=True,
               help="Texts per prompt.")
+@int8_option
 @device_options
 @json_option
 def command(model: Path, prompts: tuple[str, ...], count: int, max_tokens: int, stop: tuple[str, ...],
-            seed: int | None, device: str, dtype: str, as_json: bool, **choice: Any) -> None:
+            int8: bool, seed: int | None, device: str, dtype: str, as_json: bool, **choice: Any) -> None:
     """Continue a prompt with a model folder or a run (its best checkpoint).
 
     \b
@@ -46,7 +47,7 @@ def command(model: Path, prompts: tuple[str, ...], count: int, max_tokens: int, 
     given = {name: value for name, value in {**choice, "seed": seed}.items() if value is not None}
     chosen = validate(Choice, given, where="generate")
     texts = [prompt for prompt in read_prompts(prompts) for _ in range(count)]
-    loaded = open_model(model, device, dtype)
+    loaded = open_model(model, device, dtype, int8=int8)
     shown = Shown()
     started = time.perf_counter()
     results = generate_text(loaded.network, loaded.tokenizer, texts, choice=chosen, max_tokens=max_tokens,
@@ -103,14 +104,14 @@ def read_prompts(prompts: Sequence[str]) -> list[str]:
     return texts
 
 
-def open_model(path: Path, device: str, dtype: str) -> "LoadedModel":
+def open_model(path: Path, device: str, dtype: str, *, int8: bool = False) -> "LoadedModel":
     """The model that a path means, with a note on stderr where that is a choice.
 
     dtype auto: bf16 on a GPU that has it, else fp32. Raises TohumError.
     """
     from tohum.handle import load_at
 
-    loaded, note = load_at(path, device, dtype)
+    loaded, note = load_at(path, device, dtype, int8=int8)
     if note:
         say(note)
     return loaded

@@ -102,8 +102,9 @@ def usage_hint(error: click.UsageError) -> str:
 
 
 def fail(message: str, exit_code: int, hint: str = "") -> NoReturn:
-    """Print one to three lines on stderr and leave."""
-    print(f"tohum: {message}", file=sys.stderr)
+    """Print one to three lines on stderr and leave. What comes out of files gets no control over the terminal."""
+    shown = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in message)
+    print(f"tohum: {shown}", file=sys.stderr)
     if hint:
         print(hint, file=sys.stderr)
     sys.exit(exit_code)

@@ -61,9 +61,18 @@ def device_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def int8_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--int8: decode with a byte per number (generation/int8.py)."""
+    return click.option("--int8", is_flag=True, help="Keep the matrices as bytes: a quarter of the memory, faster one "
+                        "token at a time, a little less exact.")(function)
+
+
 def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """How the next token is chosen (generation/choice.py)."""
     for option in (
+        click.option("--lookup", type=click.IntRange(0), default=0, show_default=True,
+                     help="Guess up to so many tokens per pass from the text itself: faster where a text repeats "
+                     "itself, the same result. With --temperature 0 only."),
         click.option("--repetition-penalty", type=float, default=1.0, show_default=True,
                      help="Above 1, tokens that the text holds already become less likely."),
         click.option("--min-p", type=float, help="Only tokens at least this share as likely as the best one."),

@@ -1,7 +1,7 @@
 """Choice of the next token: logits (B, V) -> ids (B,), greedy or drawn from what the filters leave."""
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from tohum.config import Config
@@ -18,6 +18,7 @@ class Choice(Config):
     top_p: float | None = Field(default=None, gt=0.0, le=1.0)
     min_p: float | None = Field(default=None, ge=0.0, le=1.0)
     repetition_penalty: PositiveFloat = Field(default=1.0, allow_inf_nan=False)  # 1: none
+    lookup: NonNegativeInt = 0  # tokens to guess per pass from the text itself (lookup.py); changes the speed alone
     seed: int = DEFAULT_SEED
 
     @property

@@ -6,6 +6,11 @@ row has ended. Rows end on the right, so that the last column holds each row's n
     pass 1    <pad> <pad> Hi    ->  there        pass 2   there  ->  !
               Once  upon  a     ->  time                  time   ->  there
 
+With `choice.lookup`, a pass over one greedy text also reads tokens that are guessed from the text itself (see
+lookup.py), keeps those that the model would have chosen, and forgets the others:
+
+    pass 3    !     Hi  there  ?    ->  Hi  there  !         two guesses were right, and "!" is new
+
 A row longer than the model's context goes on with the last half of its window, read again from position 0;
 the same rule holds without a cache (where every pass feeds whole windows), so both give the same ids.
 """
@@ -18,6 +23,7 @@ from torch import Tensor
 
 from tohum.errors import ConfigError
 from tohum.generation.choice import Choice, choose
+from tohum.generation.lookup import Lookup
 from tohum.generation.mode import evaluating
 from tohum.model.network import Network
 from tohum.seeding import generator
@@ -49,7 +55,8 @@ class Decoder:
 
     The network must be in evaluation mode (see `generate`). `samples` numbers the texts of equal prompts: the
     randomness of a row follows from (seed, sample, prompt) alone. `vocab_size` is the number of ids that may
-    be chosen, where the table has rows behind the tokenizer's last entry.
+    be chosen, where the table has rows behind the tokenizer's last entry. `choice.lookup` is
+    for one greedy text without a penalty; `passes` counts how often the network was run.
     """
 
     def __init__(self, network: Network, prompts: Sequence[Sequence[int]], *, choice: Choice, max_tokens: int,
@@ -67,6 +74,16 @@ class Decoder:
         longest = max((len(row.ids) for row in self.rows), default=0) + max_tokens
         self.cache = network.new_cache(len(prompts), min(longest, self.context)) if cache else None
         self.seen = self.first_seen() if choice.repetition_penalty != 1 else None
+        self.passes = 0
+        self.lookup = self.begin_lookup() if choice.lookup else None
+
+    def begin_lookup(self) -> Lookup:
+        """Raises ConfigError where guesses cannot be checked."""
+        if len(self.rows) != 1 or not self.choice.greedy or self.seen is not None:
+            raise ConfigError("prompt lookup continues one text greedily (temperature 0, no repetition penalty)")
+        if self.cache is None or self.cache.forgets:
+            raise ConfigError("prompt lookup needs a cache that can go back; this model's windows overwrite old tokens")
+        return Lookup(self.rows[0].ids)
 
     @property
     def active(self) -> bool:
@@ -79,7 +96,10 @@ class Decoder:
 
     @torch.inference_mode()
     def step(self) -> list[tuple[int, int]]:
-        """One pass: (row number, new id) for every row that has not ended."""
+        """One pass: (row number, new id) for every row that has not ended; with lookup, several for the one row."""
+        self.passes += 1
+        if self.lookup is not None and self.rows[0].stored:
+            return self.step_with_guesses(self.lookup, self.rows[0])
         logits = self.feed()[:, : self.vocab_size]  # (B, V)
         numbers = [torch.rand((), generator=row.generator, dtype=torch.float64).item()
                    if row.left and not self.choice.greedy else 0.0 for row in self.rows]
@@ -93,7 +113,29 @@ class Decoder:
             row.fit(self.context)
         if self.seen is not None:
             self.seen.scatter_(1, chosen[:, None], True)
+        if self.lookup is not None:
+            self.lookup.extend(token for _, token in found)
         return found
+
+    def step_with_guesses(self, lookup: Lookup, row: Row) -> list[tuple[int, int]]:
+        """One pass over the newest token and guesses; new ids up to the first that was guessed otherwise."""
+        assert self.cache is not None
+        room = self.context - (len(row.ids) - row.start) - 1  # until the window slides
+        unread, guesses = row.unread(), lookup.guess(min(self.choice.lookup, row.left - 1, room))
+        ids = torch.tensor([unread + guesses], device=self.device)  # (1, T)
+        hidden = self.network.hidden(ids, cache=self.cache)[0, len(unread) - 1 :]  # (guesses + 1, D)
+        scores = self.network.to_logits(hidden)[:, : self.vocab_size]
+        best = choose(scores, None, self.choice, torch.zeros(len(scores))).tolist()
+        right = next((n for n, (a, b) in enumerate(zip(guesses, best, strict=False)) if a != b), len(guesses))
+        self.cache.advance(ids.shape[1])
+        self.cache.go_back(len(guesses) - right)
+        new = best[: right + 1]
+        row.stored += len(unread) + right
+        row.ids += new
+        row.left -= len(new)
+        row.fit(self.context)
+        lookup.extend(new)
+        return [(0, token) for token in new]
 
     def feed(self) -> Tensor:
         """Run the network over what each row's cache lacks -> scores of the next token (B, V)."""
@@ -148,9 +190,13 @@ def generate(network: Network, prompts: Sequence[Sequence[int]], *, choice: Choi
     with evaluating(network):
         decoder = Decoder(network, prompts, choice=choice, max_tokens=max_tokens, samples=samples, cache=cache)
         while decoder.active:
+            ended: set[int] = set()
             for row, token in decoder.step():
+                if row in ended:  # a right guess behind the end of the text
+                    continue
                 if token in stop_ids:
                     decoder.finish(row)
+                    ended.add(row)
                 yield row, token
 
 

@@ -92,16 +92,18 @@ def generate_text(network: Network, tokenizer: Tokenizer, prompts: Sequence[str 
     """Continue every prompt, text or ids. One that is given again gets another sample; else the seed decides alone.
 
     on_text(number of the prompt, piece) is called as text becomes certain: never a part of a character, never
-    a part of a stop string. Each result is what its prompt would give alone. Modes and torch's global
-    generators stay as they were. Raises ConfigError for prompts that the model cannot read.
+    a part of a stop string. Each result is what its prompt would give alone. With `choice.lookup` they are made one
+    after the other. Modes and torch's global generators stay as they were. Raises ConfigError for prompts that the
+    model cannot read.
     """
     samples = [list(prompts[:number]).count(prompt) for number, prompt in enumerate(prompts)]
     jobs = [(tokenizer.prompt_ids(prompt) if isinstance(prompt, str) else prompt, sample)
             for prompt, sample in zip(prompts, samples, strict=True)]
     results: list[Generated] = []
     with evaluating(network):
-        for first in range(0, len(jobs), ROWS_AT_ONCE):
-            part = jobs[first : first + ROWS_AT_ONCE]
+        together = 1 if choice.lookup else ROWS_AT_ONCE
+        for first in range(0, len(jobs), together):
+            part = jobs[first : first + together]
             decoder = Decoder(network, [ids for ids, _ in part], samples=[sample for _, sample in part],
                               choice=choice, max_tokens=max_tokens, vocab_size=tokenizer.vocab_size)
             texts = [Continuation(first + row, ids, tokenizer, ends, on_text)
@@ -114,9 +116,12 @@ def run(decoder: Decoder, texts: Sequence[Continuation]) -> list[Generated]:
     """Decode until every text has ended; each is finished as soon as it has."""
     results: list[Generated | None] = [None] * len(texts)
     while decoder.active:
+        ended: set[int] = set()
         for row, token in decoder.step():
-            if texts[row].push(token):
+            if row not in ended and texts[row].push(token):  # guesses behind the end of a text may have been right
                 decoder.finish(row)
-            if not decoder.rows[row].left:
-                results[row] = texts[row].finish()
+                ended.add(row)
+        for row, text in enumerate(texts):
+            if results[row] is None and not decoder.rows[row].left:
+                results[row] = text.finish()
     return [done or text.finish() for done, text in zip(results, texts, strict=True)]

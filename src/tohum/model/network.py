@@ -49,7 +49,8 @@ class Network(nn.Module):
                                         position=position, dropout=config.dropout)
         self.blocks = nn.ModuleList(Block(config, spec, explicit=explicit) for spec in config.layers)
         self.final_norm = build_norm(config.width, config.norm)
-        self.head = None if config.tied else nn.Linear(config.width, config.vocab_size, bias=False)
+        self.head: nn.Module | None = None if config.tied else nn.Linear(config.width, config.vocab_size, bias=False)
+        self.decoding_head: nn.Module | None = None  # generation may put one here that reads fewer bytes
         self.soft_cap = SoftCap(config.logit_soft_cap) if config.logit_soft_cap else nn.Identity()
         specs = [spec.attention for spec in config.layers]
         keys = list(dict.fromkeys(rotary_key(spec) for spec in specs if spec.rope_base))
@@ -85,6 +86,8 @@ class Network(nn.Module):
 
     def to_logits(self, hidden: Tensor) -> Tensor:
         """(…, D) -> (…, V): the head and its soft-cap."""
+        if self.decoding_head is not None:
+            return self.soft_cap(self.decoding_head(hidden))
         return self.soft_cap(nn.functional.linear(hidden, self.head_weight))
 
     def logits(self, ids: Tensor, *, positions: Tensor | None = None, documents: Tensor | None = None,

@@ -66,7 +66,7 @@ def read_ranks(path: Path) -> dict[bytes, int]:
             ranks[base64.b64decode(token, validate=True)] = int(rank)
         except (ValueError, binascii.Error):
             raise DataError(f"{path}:{number}: expected base64 bytes, a space and a rank; got "
-                            f"'{line[:40].decode('latin-1')}'") from None
+                            f"{line[:40].decode('latin-1')!r}") from None
     if sorted(ranks.values()) != list(range(len(ranks))):
         raise DataError(f"{path}: the ranks are not 0 to {len(ranks) - 1}, each once")
     lacking = [byte for byte in range(256) if bytes([byte]) not in ranks]
