@@ -83,7 +83,8 @@ class Rotate(nn.Module):
 
     def forward(self, x: Tensor, rotation: Rotation) -> Tensor:
         cosines, sines = rotation
-        return Turned.apply(x, cosines.to(x.dtype), sines.to(x.dtype))
+        cosines, sines = cosines.to(x.dtype), sines.to(x.dtype)
+        return Turned.apply(x, cosines, sines) if torch.is_grad_enabled() else turn(x, cosines, sines)
 
 
 class Turned(torch.autograd.Function):

@@ -1,6 +1,6 @@
 """llama.cpp as a reader of GGUF files: its server in a process of its own, asked over the loopback interface.
 
-    python -m tohum.exporting.llama_cpp MODEL.gguf CONTEXT  ->  one line with the server's address, then it serves
+    python -m tohum.exporting.llama_cpp MODEL.gguf CONTEXT ROWS 1  ->  a line with the server's address, then it serves
 
 A process of its own because llama.cpp ends the process that it is in when it does not like a file. It computes with
 float32 for keys and values; what it rounds beyond the file's format (activations, a table for GELU) stays.
@@ -34,12 +34,14 @@ class LlamaCpp:
     log_probabilities = True
     exact = 0.02
 
-    def __init__(self, path: Path, context: int = 1024):
+    def __init__(self, path: Path, context: int = 1024, *, rows: int = 1, exact_cache: bool = True):
+        """context: tokens of all rows together; exact_cache: keys and values in float32, attention unfused."""
         self.name = f"llama.cpp (xllamacpp {importlib.metadata.version('xllamacpp')})"
         self.log = path.with_name(f".{path.name}.log")
         with open(self.log, "wb") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", __name__, str(path), str(context)], stderr=log,
-                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            settings = [str(path), str(context), str(rows), str(int(exact_cache))]
+            self.process = subprocess.Popen([sys.executable, "-m", __name__, *settings], stderr=log, text=True,
+                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.address = self.wait(path)
 
     def wait(self, path: Path) -> str:
@@ -116,15 +118,16 @@ class LlamaCpp:
         return found["tokens"]
 
 
-def serve(path: str, context: int) -> None:
+def serve(path: str, context: int, rows: int, exact_cache: bool) -> None:
     """Load a file and answer until the other side closes stdin."""
     xllamacpp: Any = importlib.import_module("xllamacpp")  # compiled: its names are not in the text
     params = xllamacpp.CommonParams()
     params.model.path = path
-    params.n_ctx, params.n_parallel, params.port = context, 1, 0
+    params.n_ctx, params.n_parallel, params.port = context, rows, 0
     params.hostnames, params.ui, params.warmup, params.fit_params = ["127.0.0.1"], False, False, False
-    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    if exact_cache:
+        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     params.cpuparams.n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     server = xllamacpp.Server(params)
     print(f"{MARK}{server.listening_address}", flush=True)
@@ -132,4 +135,4 @@ def serve(path: str, context: int) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], int(sys.argv[2]))
+    serve(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "1")

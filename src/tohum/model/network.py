@@ -4,7 +4,7 @@
             (V, D)        (residual stream, B x T x D all along)         (V, D)^T
 """
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +49,7 @@ class Network(nn.Module):
                                         position=position, dropout=config.dropout)
         self.blocks = nn.ModuleList(Block(config, spec, explicit=explicit) for spec in config.layers)
         self.final_norm = build_norm(config.width, config.norm)
-        self.head: nn.Module | None = None if config.tied else nn.Linear(config.width, config.vocab_size, bias=False)
+        self.head: Any = None if config.tied else nn.Linear(config.width, config.vocab_size, bias=False)
         self.decoding_head: nn.Module | None = None  # generation may put one here that reads fewer bytes
         self.soft_cap = SoftCap(config.logit_soft_cap) if config.logit_soft_cap else nn.Identity()
         specs = [spec.attention for spec in config.layers]

@@ -20,7 +20,9 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(…, D) -> (…, D), arithmetic in float32 or better, result in the dtype of x."""
         if x.device.type == "cpu":
-            return CpuRMSNorm.apply(x, self.weight, self.eps)
+            if torch.is_grad_enabled():
+                return CpuRMSNorm.apply(x, self.weight, self.eps)
+            return normalise(x, self.weight, self.eps)[0]  # the same, without the bookkeeping of a gradient
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
     def extra_repr(self) -> str:
@@ -33,6 +35,14 @@ class RMSNormAcrossHeads(RMSNorm):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, heads, E) -> (B, T, heads, E)."""
         return super().forward(x.flatten(2)).view_as(x)
+
+
+def normalise(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """x (…, D), weight (D,) -> the result in x's dtype, and the scale of each vector (…, 1)."""
+    exact = x.to(torch.promote_types(x.dtype, torch.float32))
+    length = torch.linalg.vector_norm(exact, dim=-1, keepdim=True)  # (…, 1)
+    scale = torch.rsqrt(length.square() / x.shape[-1] + eps)
+    return (exact * scale).mul_(weight).to(x.dtype), scale
 
 
 class CpuRMSNorm(torch.autograd.Function):
@@ -50,11 +60,9 @@ class CpuRMSNorm(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """x (…, D), weight (D,) -> (…, D) in x's dtype."""
         with torch.autocast("cpu", enabled=False):
-            exact = x.to(torch.promote_types(x.dtype, torch.float32))
-            length = torch.linalg.vector_norm(exact, dim=-1, keepdim=True)  # (…, 1)
-            scale = torch.rsqrt(length.square() / x.shape[-1] + eps)
+            result, scale = normalise(x, weight, eps)
             ctx.save_for_backward(x, weight, scale)
-            return (exact * scale).mul_(weight).to(x.dtype)
+            return result
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
