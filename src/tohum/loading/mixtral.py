@@ -29,14 +29,15 @@ HARMLESS = ("output_router_logits", "router_aux_loss_coef", "router_jitter_noise
 
 def read_config(keys: Keys) -> ModelConfig:
     """config.json -> ModelConfig; defaults are those of transformers."""
-    context, layers = keys.integer("max_position_embeddings", 131072), keys.layers("num_hidden_layers", 32)
-    attention = read_attention(keys, context=context, window=keys.optional("sliding_window"),
+    width, layers = keys.integer("hidden_size", 4096), keys.layers("num_hidden_layers", 32)
+    context = keys.integer("max_position_embeddings", 131072)
+    attention = read_attention(keys, width=width, context=context, window=keys.optional("sliding_window"),
                                default_base=DEFAULT_BASE)
     experts = ExpertsSpec(count=keys.integer("num_local_experts", 8), chosen=keys.integer("num_experts_per_tok", 2))
     feed_forward = FeedForwardSpec(kind=keys.choice("hidden_act", llama.ACTIVATIONS, "silu"),
                                    width=keys.integer("intermediate_size", 14336), experts=experts)
-    return ModelConfig(vocab_size=keys.integer("vocab_size", 32000), width=keys.integer("hidden_size", 4096),
-                       context=context, layers=(LayerSpec(attention=attention, feed_forward=feed_forward),) * layers,
+    return ModelConfig(vocab_size=keys.integer("vocab_size", 32000), width=width, context=context,
+                       layers=(LayerSpec(attention=attention, feed_forward=feed_forward),) * layers,
                        norm=NormSpec(kind="rms", eps=keys.number("rms_norm_eps", 1e-5)),
                        tied=keys.flag("tie_word_embeddings", False))
 
