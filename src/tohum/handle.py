@@ -1,6 +1,6 @@
 """Handle: a model in Python, in three lines: load, generate, logprobs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class Model:
     @classmethod
     def load(cls, path: str | Path, *, device: str = "auto", dtype: str = "auto", int8: bool = False) -> "Model":
         """Open a model folder or a run; int8: its matrices as bytes. Raises CheckpointError, ConfigError."""
-        return cls(load_at(Path(path), device, dtype, int8=int8)[0])
+        return cls(load_at(Path(path), device, dtype, int8=int8))
 
     def generate(self, prompt: str | Sequence[str], *, max_tokens: int = 128, stop: Sequence[str] = (),
                  on_text: OnText | None = None, **choice: Any) -> Any:
@@ -70,12 +70,15 @@ class Model:
                       logprobs=scores[:, 0].tolist())
 
 
-def load_at(path: Path, device: str, dtype: str, *, int8: bool = False) -> tuple[LoadedModel, str]:
-    """The model that a path means, and a note where that was a choice; int8: for generation alone.
+def load_at(path: Path, device: str, dtype: str, *, int8: bool = False,
+            say: Callable[[str], None] = lambda _: None) -> LoadedModel:
+    """The model that a path means; `say` is told where that was a choice. int8: for generation alone.
 
     dtype auto: bf16 on a GPU that has it, else fp32. Raises CheckpointError, ConfigError.
     """
     folder, note = find_model(path)
+    if note:
+        say(note)
     place = pick_device(device)
     if place.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda, but torch sees no CUDA device; use --device cpu")
@@ -87,4 +90,4 @@ def load_at(path: Path, device: str, dtype: str, *, int8: bool = False) -> tuple
     loaded = load_model(folder, dtype=formats[dtype], device=place)
     if int8:
         decode_in_bytes(loaded.network)
-    return loaded, note
+    return loaded

@@ -111,10 +111,7 @@ def open_model(path: Path, device: str, dtype: str, *, int8: bool = False) -> "L
     """
     from tohum.handle import load_at
 
-    loaded, note = load_at(path, device, dtype, int8=int8)
-    if note:
-        say(note)
-    return loaded
+    return load_at(path, device, dtype, int8=int8, say=say)
 
 
 def note_cut_prompts(results: Sequence["Generated"], context: int) -> None:
