@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 from benchmarks.llama_cpp_text import PROMPTS, compare_all
+from transformers import AutoTokenizer
 
 from tohum.exporting.export import export_model
 from tohum.loading.importing import import_model
+from tohum.tokenizing.template import load_template
+from tohum.tokenizing.tokenizer import Tokenizer
 
 FILE = Path(__file__).resolve().parents[2] / ".cache" / "pretrained" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 pytestmark = [pytest.mark.slow, pytest.mark.pretrained,
@@ -27,6 +30,13 @@ def test_transformers_opens_the_folder(folder, tmp_path):
     assert found.reader.startswith("transformers")
     assert found.max_logit_difference < 1e-3
     assert (found.greedy_agreement, found.token_ids_equal) == (1.0, True)
+    messages = [{"role": "user", "content": "Merhaba, nasılsın?"}, {"role": "assistant", "content": "İyiyim."},
+                {"role": "user", "content": "<|im_end|> 2 + 2?"}]
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "out").apply_chat_template(
+        messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+    words = Tokenizer.load(tmp_path / "out")
+    template = load_template(tmp_path / "out", words)
+    assert words.encode(template.render(messages, add_generation_prompt=True), allow_special=True) == theirs
 
 
 @llama_cpp
