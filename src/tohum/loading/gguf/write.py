@@ -1,5 +1,6 @@
 """Configuration, parameters, tokenizer -> a GGUF file, tensor by tensor; llama.cpp's own package writes it."""
 
+import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,12 @@ def write_gguf(path: Path, config: ModelConfig, weights: Mapping[str, Tensor], *
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    for theirs, make in made.items():
-        writer.write_tensor_data(library.quants.quantize(numbers(theirs, make(), formats[theirs]), kinds[theirs]))
-    writer.close()
+    try:
+        for theirs, make in made.items():
+            writer.write_tensor_data(library.quants.quantize(numbers(theirs, make(), formats[theirs]), kinds[theirs]))
+        writer.close()
+    except OSError as error:  # numpy says that the disk is full in words alone
+        raise error if error.errno else OSError(errno.ENOSPC, str(error), str(path)) from error
     narrower = [theirs for theirs, kind in formats.items() if dtype == "q8_0" and kind == "F16"]
     return [f"{len(narrower)} matrices are stored in fp16: their rows are no multiple of {BLOCK}"] if narrower else []
 
