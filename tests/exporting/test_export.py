@@ -128,6 +128,26 @@ def test_what_cannot_be_exported_is_said_before_anything_is_written(tmp_path, fo
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bare", "bare-out", "letters"]
 
 
+@pytest.mark.parametrize("name", ["out", "m.v1.gguf"])
+def test_an_older_export_stays_until_the_new_one_holds(tmp_path, folder, name, monkeypatch):
+    our_reader(monkeypatch)
+    from tohum.exporting import export
+
+    to, out = "gguf" if name.endswith("gguf") else "hf", tmp_path / name
+    export_model(folder, to=to, out=out, dtype="fp32")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert not [path for path in before if path.name.startswith(".")]
+    if to == "gguf":
+        assert sorted(path.name for path in before) == ["m.v1.Modelfile", "m.v1.certificate.json", "m.v1.gguf"]
+    with monkeypatch.context() as patch:
+        patch.setattr(export, "certify", lambda *arguments: (_ for _ in ()).throw(FailedError("no")))
+        with pytest.raises(FailedError, match="no"):
+            export_model(folder, to=to, out=out, dtype="fp16", force=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert export_model(folder, to=to, out=out, dtype="fp16", force=True).dtype == "fp16"
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(before)
+
+
 def test_the_stored_format_is_kept_unless_told(tmp_path, words):
     folder = make_folder(tmp_path / "m", words, words.vocab_size, dtype=torch.bfloat16)
     assert export_model(folder, to="hf", out=tmp_path / "out", dtype=None).dtype == "bf16"

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,14 +15,16 @@ from tohum.evaluation.certificate import Certificate, certify, reference
 from tohum.exporting.ollama import modelfile
 from tohum.exporting.readers import folder_reader, gguf_reader
 from tohum.files import refuse_existing, write_directory, write_json, write_text
-from tohum.loading.folder import GENERATION, TOKENIZER, LoadedModel, load_model, load_weights, save_model
+from tohum.loading.folder import GENERATION, TOKENIZER, LoadedModel, load_model, save_model
 from tohum.loading.gguf.write import write_gguf
+from tohum.loading.weights import WeightFiles
 from tohum.tokenizing.gguf_fields import SAMPLE, gguf_fields
 from tohum.tokenizing.template import load_template
 from tohum.tokenizing.tokenizer import Tokenizer
 
 To = Literal["hf", "gguf"]
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+STORED = {"fp32": "F32", "bf16": "BF16", "fp16": "F16"}  # as safetensors calls them
 TEMPLATE, CERTIFICATE = "chat_template.jinja", "certificate.json"
 
 
@@ -45,11 +48,12 @@ def export_model(folder: Path, *, to: To, out: Path, dtype: str | None, force: b
     """
     if to == "hf" and dtype == "q8_0":
         raise ConfigError("--dtype q8_0 is a format of GGUF files; Hugging Face folders take fp32, fp16 or bf16")
-    refuse_existing(out, force=False) if not force else None
+    if not force:
+        refuse_existing(out, force=False)  # before the work; with --force only after it succeeded
     loaded = load_model(folder)
     dtype = dtype or stored_dtype(folder)
     words = loaded.tokenizer if (folder / TOKENIZER).is_file() else None
-    say(f"the model's own words: {SAMPLE.split(chr(10))[0][:40]} … and what follows")
+    say("the model continues a text of many scripts, for its copy to be held against")
     original = reference(loaded.network, words, SAMPLE)
     done: list[tuple[Certificate, list[str]]] = []
 
@@ -65,30 +69,29 @@ def export_model(folder: Path, *, to: To, out: Path, dtype: str | None, force: b
         done.append((certificate, notes))
         write_json(draft / CERTIFICATE, asdict(certificate) | {"dtype": dtype, "model_sha256": loaded.sha256})
 
-    one_file = to == "gguf" and out.suffix == ".gguf"
-    target = out.with_name(f".{out.name}.made") if one_file else out
-    if not one_file:
-        refuse_existing(out, force)
-    write_directory(target, fill)
-    if one_file:
-        take_out(target, out)
+    made = out.with_name(f".{out.name}.made")
+    shutil.rmtree(made, ignore_errors=True)  # of an export that was killed at its very end
+    write_directory(made, fill)
+    refuse_existing(out, force)
+    if to == "gguf" and out.suffix == ".gguf":
+        take_out(made, out)
+    else:
+        os.rename(made, out)
     return Exported(out=out, dtype=dtype, certificate=done[0][0], notes=done[0][1])
 
 
 def take_out(made: Path, out: Path) -> None:
     """The files of a finished folder to where a single file was asked for: beside it, under its name."""
-    stem = out.with_suffix("")
-    os.replace(made / "Modelfile", stem.with_suffix(".Modelfile"))
-    os.replace(made / CERTIFICATE, stem.with_suffix(".certificate.json"))
+    os.replace(made / "Modelfile", out.with_name(f"{out.stem}.Modelfile"))
+    os.replace(made / CERTIFICATE, out.with_name(f"{out.stem}.certificate.json"))
     os.replace(made / out.name, out)
     made.rmdir()
 
 
 def stored_dtype(folder: Path) -> str:
-    """The number format of a folder's weights. Raises CheckpointError."""
-    kinds = {tensor.dtype for tensor in load_weights(folder).values()}
-    names = [name for name, dtype in DTYPES.items() if dtype in kinds]
-    return names[0] if names else "fp32"
+    """The number format of a folder's weights, the widest where there are several. Raises CheckpointError."""
+    found = WeightFiles(folder).formats
+    return next((name for name, stored in STORED.items() if stored in found), "fp32")
 
 
 def write_folder(draft: Path, loaded: LoadedModel, words: Tokenizer | None, dtype: str, _: Path) -> list[str]:

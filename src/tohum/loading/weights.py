@@ -34,6 +34,11 @@ class WeightFiles:
         return {name: tuple(self.files[path].get_slice(name).get_shape())
                 for name, path in self.path_of.items()}
 
+    @property
+    def formats(self) -> set[str]:
+        """Number formats that occur, as safetensors calls them: F32, BF16, F16."""
+        return {self.files[path].get_slice(name).get_dtype() for name, path in self.path_of.items()}
+
     def tensor(self, name: str) -> Tensor:
         """One tensor, a view of the mapped file. Raises CheckpointError."""
         path = self.path_of[name]
