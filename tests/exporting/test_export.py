@@ -1,7 +1,9 @@
 """Exports: written, read back by the foreign library, certified; what does not agree is not kept."""
 
 import json
+import shlex
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -164,3 +166,19 @@ def test_the_command_prints_one_object(tmp_path, folder, monkeypatch):
     assert found["max_logit_difference"] < 0.05
     assert sorted(path.name for path in (tmp_path / "here").iterdir()) == [
         "Modelfile", "certificate.json", "model-fp16.gguf"]
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_docs_page_work(tmp_path, folder, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "15-exporting.md").read_text("utf-8")
+    commands = [line for line in page.splitlines() if line.startswith("tohum export")]
+    assert len(commands) == 2
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "first").symlink_to(folder)
+    for line in commands:
+        done = CliRunner().invoke(cli, shlex.split(line)[1:], catch_exceptions=False)
+        assert done.exit_code == 0
+        assert "token ids equal" in done.stdout
+    assert (tmp_path / "exports" / "first.Modelfile").is_file()
+    assert (tmp_path / "exports" / "first" / "model.safetensors").is_file()

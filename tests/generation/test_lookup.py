@@ -1,15 +1,21 @@
 """Prompt lookup: the greedy text, in fewer passes."""
 
+import json
+import shlex
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from tohum.cli.main import cli
 from tohum.errors import ConfigError
 from tohum.generation.choice import Choice
 from tohum.generation.decode import Decoder, generate
 from tohum.generation.lookup import Lookup
 from tohum.generation.text import Ends, generate_text
+from tohum.loading.folder import save_model
 from tohum.model.network import Network
 from tohum.model.presets import PRESETS
 from tohum.tokenizing.training import train
@@ -87,3 +93,16 @@ def test_guesses_are_what_followed_last():
     assert lookup.guess(3) == [9, 1, 2]
     assert Lookup([1, 2, 3]).guess(4) == []
     assert Lookup([7, 2, 3, 8, 6, 2, 3]).guess(1) == [8]  # two tokens are enough
+
+
+def test_the_command_of_the_docs_page_works(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "11-generation.md").read_text("utf-8")
+    command = next(line for line in page.splitlines() if "--lookup" in line and line.startswith("tohum generate"))
+    words = train(["def add(a, b):\n    return a + b\n" * 9], kind="bpe", vocab_size=270)
+    network = network_of("tiny-llama", vocab_size=words.vocab_size, context=200)
+    save_model(tmp_path / "runs" / "first", network.config, network.state_dict(), words)
+    monkeypatch.chdir(tmp_path)
+    texts = [CliRunner().invoke(cli, [*shlex.split(line)[1:], "--json"], catch_exceptions=False)
+             for line in (command, command.partition("--lookup")[0])]
+    ids = [json.loads(done.stdout)["token_ids"] for done in texts]
+    assert ids[0] == ids[1]
