@@ -101,6 +101,16 @@ def refuse_existing(path: Path, force: bool) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
+def try_place(target: Path) -> None:
+    """Before long work: can something be made at `target`? Raises ConfigError or FailedError, as writing would."""
+    trial = target.with_name(f".{target.name}.trial")
+    try:
+        trial.mkdir(parents=True, exist_ok=True)
+        trial.rmdir()
+    except OSError as error:
+        raise user_error(error, target) from error
+
+
 def sha256_file(path: Path) -> str:
     """Hex digest, read in blocks."""
     with open(path, "rb") as file:

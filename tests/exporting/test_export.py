@@ -114,7 +114,7 @@ def test_other_token_ids_are_noticed(tmp_path, folder, monkeypatch):
         export_model(folder, to="gguf", out=tmp_path / "m.gguf", dtype="fp32")
 
 
-def test_what_cannot_be_exported_is_said_before_anything_is_written(tmp_path, folder, words):
+def test_what_cannot_be_exported_is_said_before_anything_is_written(tmp_path, folder, words, monkeypatch):
     with pytest.raises(ConfigError, match="q8_0 is a format of GGUF"):
         export_model(folder, to="hf", out=tmp_path / "out", dtype="q8_0")
     letters = train(["the seed waits"], kind="char", vocab_size=None)
@@ -124,6 +124,12 @@ def test_what_cannot_be_exported_is_said_before_anything_is_written(tmp_path, fo
     make_folder(tmp_path / "bare", None, 300)
     with pytest.raises(CheckpointError, match="must have one inside"):
         export_model(tmp_path / "bare", to="gguf", out=tmp_path / "m.gguf", dtype=None)
+    with monkeypatch.context() as patch:
+        patch.setattr("tohum.exporting.export.load_model", lambda folder: pytest.fail("work was done"))
+        (tmp_path / "file").write_text("")
+        with pytest.raises(ConfigError, match="choose another --out"):
+            export_model(folder, to="hf", out=tmp_path / "file" / "out", dtype=None)
+        (tmp_path / "file").unlink()
     export_model(tmp_path / "bare", to="hf", out=tmp_path / "bare-out", dtype=None)
     with pytest.raises(ConfigError, match="exists already"):
         export_model(folder, to="hf", out=tmp_path / "bare-out", dtype=None)

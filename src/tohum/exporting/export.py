@@ -14,7 +14,7 @@ from tohum.errors import CheckpointError, ConfigError, FailedError
 from tohum.evaluation.certificate import Certificate, certify, reference
 from tohum.exporting.ollama import modelfile
 from tohum.exporting.readers import folder_reader, gguf_reader
-from tohum.files import refuse_existing, write_directory, write_json, write_text
+from tohum.files import refuse_existing, try_place, write_directory, write_json, write_text
 from tohum.loading.folder import GENERATION, TOKENIZER, LoadedModel, load_model, save_model
 from tohum.loading.gguf.write import write_gguf
 from tohum.loading.weights import WeightFiles
@@ -50,6 +50,7 @@ def export_model(folder: Path, *, to: To, out: Path, dtype: str | None, force: b
         raise ConfigError("--dtype q8_0 is a format of GGUF files; Hugging Face folders take fp32, fp16 or bf16")
     if not force:
         refuse_existing(out, force=False)  # before the work; with --force only after it succeeded
+    try_place(out)
     loaded = load_model(folder)
     dtype = dtype or stored_dtype(folder)
     words = loaded.tokenizer if (folder / TOKENIZER).is_file() else None

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from tohum.errors import CheckpointError, ConfigError
-from tohum.files import refuse_existing, write_directory
+from tohum.files import refuse_existing, try_place, write_directory
 from tohum.loading.families import FOREIGN
 from tohum.loading.folder import TOKENIZER, load_config, load_weights, save_model
 from tohum.loading.gguf.architectures import read_gguf_model
@@ -43,6 +43,7 @@ def import_model(source: str, out: Path, *, tokenizer: Path | None = None, force
     """
     if not force:
         refuse_existing(out, force=False)  # before the work; with --force only after it succeeded
+    try_place(out)
     path = Path(source)
     if not path.exists() and is_hub_id(source):
         path = fetch(source)
