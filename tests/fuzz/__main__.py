@@ -90,7 +90,7 @@ def one_round(parser: Parser, folder: Path, number: int, until: float | None, do
         if until is not None and time.monotonic() > until:
             return
         (folder / parser.file).write_bytes(damaged(parser.seeds[which], changes))
-        before, said = time.monotonic(), ""
+        before, said = time.process_time(), ""  # of the processor: a busy machine is no hang
         done[0] += 1
         try:
             parser.read(folder)
@@ -98,8 +98,8 @@ def one_round(parser: Parser, folder: Path, number: int, until: float | None, do
             refused[0] += 1
             said = str(error)
         assert said.count("\n") < 3, said
-        took = time.monotonic() - before
-        assert took < MOST_SECONDS + 0.5, f"{took:.1f} s"
+        took = time.process_time() - before
+        assert took < MOST_SECONDS + 0.5, f"{took:.1f} s"  # templates are stopped after two seconds and a little
 
     example()
 

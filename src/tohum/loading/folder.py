@@ -17,13 +17,12 @@ from torch import Tensor
 from tohum.errors import CheckpointError
 from tohum.files import sha256_file, sha256_json, write_json
 from tohum.loading import families
-from tohum.loading.empty import empty_network, take_over
+from tohum.loading.empty import check_size, empty_network, take_over
 from tohum.loading.family import Family
 from tohum.loading.keys import read_json
 from tohum.loading.names import StoredTensors, read_parameters, write_parameters
 from tohum.loading.weights import SHARD_BYTES, WeightFiles, weight_paths, write_weights
 from tohum.model.config import ModelConfig
-from tohum.model.counting import parameters
 from tohum.model.network import Network
 from tohum.tokenizing.tokenizer import Tokenizer
 
@@ -140,10 +139,7 @@ def read_family(folder: Path) -> tuple[Family, ModelConfig]:
 
 def network_for(config: ModelConfig, stored: StoredTensors) -> Network:
     """An empty network, if there are numbers enough to fill it. Raises CheckpointError."""
-    found = sum(math.prod(shape) for shape in stored.shapes.values())
-    if parameters(config) > 10 * found + 1_000_000:  # no forgotten tensor, but a damaged number
-        raise CheckpointError(f"{stored.where}: holds {found:,} numbers, but config.json describes a model of "
-                              f"{parameters(config):,}")
+    check_size(stored.where, config, sum(math.prod(shape) for shape in stored.shapes.values()))
     return empty_network(config)
 
 

@@ -7,12 +7,13 @@
 (1, in, out); query, key and value are one of them. The head is tied.
 """
 
+from math import prod
 from pathlib import Path
 
 from torch import Tensor
 
 from tohum.errors import CheckpointError
-from tohum.loading.empty import empty_network
+from tohum.loading.empty import check_size, empty_network
 from tohum.loading.keys import Keys, read_json
 from tohum.loading.names import FUSED, FUSED_TRANSPOSED, SAME, TRANSPOSED, Rule, Table, Transform, read_parameters, same
 from tohum.loading.tensor_bundle import TensorBundle
@@ -61,8 +62,10 @@ def read_openai(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     prefix = folder / PREFIX
     if not prefix.with_name(f"{PREFIX}.index").is_file():
         raise CheckpointError(f"{prefix}.index: no such file; OpenAI's folders hold it beside {HPARAMS}")
+    stored = TensorBundle(prefix)
+    check_size(stored.where, config, sum(prod(shape) for shape in stored.shapes.values()))
     shapes = {name: tuple(tensor.shape) for name, tensor in empty_network(config).state_dict().items()}
-    return config, dict(read_parameters(TABLE, TensorBundle(prefix), len(config.layers), shapes))
+    return config, dict(read_parameters(TABLE, stored, len(config.layers), shapes))
 
 
 def read_config(keys: Keys) -> ModelConfig:

@@ -12,7 +12,7 @@ from torch import Tensor
 from tohum.config import explain
 from tohum.errors import CheckpointError, ConfigError
 from tohum.gguf import GGUF, read_gguf
-from tohum.loading.empty import empty_network
+from tohum.loading.empty import check_size, empty_network
 from tohum.loading.gguf.architecture import Architecture
 from tohum.loading.gguf.gemma import GEMMA2, GEMMA3
 from tohum.loading.gguf.head import HARMLESS, Head, stretch_factors
@@ -22,7 +22,6 @@ from tohum.loading.gguf.qwen import QWEN2, QWEN3, QWEN3_MOE
 from tohum.loading.gguf.tensors import GGUFTensors
 from tohum.loading.names import Shape, read_parameters, rules_for
 from tohum.model.config import ModelConfig
-from tohum.model.counting import parameters
 
 ARCHITECTURES = (QWEN2, QWEN3, QWEN3_MOE, LLAMA, SMOLLM3, GEMMA2, GEMMA3, GPT2, OLMO2, PHI3)
 BY_NAME = {architecture.name: architecture for architecture in ARCHITECTURES}
@@ -34,9 +33,7 @@ def read_gguf_model(path: Path, dtype: torch.dtype = torch.float32) -> tuple[Mod
     architecture = known(gguf)
     config = read_config(architecture, Head.of_file(gguf))
     stored = GGUFTensors(gguf, dtype)
-    found = sum(math.prod(shape) for shape in stored.shapes.values())
-    if parameters(config) > 10 * found + 1_000_000:  # no forgotten tensor, but a damaged number
-        raise CheckpointError(f"{path}: holds {found:,} numbers, but describes a model of {parameters(config):,}")
+    check_size(str(path), config, sum(math.prod(shape) for shape in stored.shapes.values()))
     return config, dict(read_parameters(architecture.table(config), stored, len(config.layers), shapes_of(config)))
 
 
