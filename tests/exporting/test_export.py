@@ -136,6 +136,21 @@ def test_what_cannot_be_exported_is_said_before_anything_is_written(tmp_path, fo
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bare", "bare-out", "letters"]
 
 
+def test_a_copy_that_lost_its_tokenizer_is_noticed(tmp_path, folder, monkeypatch):
+    our_reader(monkeypatch)
+    monkeypatch.setattr(readers.ByNetwork, "token_ids", lambda self, text: None)
+    with pytest.raises(FailedError, match="token ids NOT equal"):
+        export_model(folder, to="hf", out=tmp_path / "out", dtype="fp32")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_modelfile_of_another_export_is_not_written_over(tmp_path, folder):
+    (tmp_path / "m.Modelfile").write_text("FROM elsewhere")
+    with pytest.raises(ConfigError, match="exists already"):
+        export_model(folder, to="gguf", out=tmp_path / "m.gguf", dtype="fp32")
+    assert (tmp_path / "m.Modelfile").read_text() == "FROM elsewhere"
+
+
 @pytest.mark.parametrize("name", ["out", "m.v1.gguf"])
 def test_an_older_export_stays_until_the_new_one_holds(tmp_path, folder, name, monkeypatch):
     our_reader(monkeypatch)

@@ -115,4 +115,4 @@ def certify(original: Reference, reader: Reader, text: str, dtype: str) -> Certi
     return Certificate(reader=reader.name, max_logit_difference=float((theirs - ours).abs().max()),
                        allowed_difference=allowed, greedy_agreement=float((best == chosen).float().mean()),
                        greedy_tokens=len(places), unexplained=int((behind > 2 * allowed).sum()),
-                       token_ids_equal=reader.token_ids(text) in (None, original.text_ids))
+                       token_ids_equal=reader.token_ids(text) == original.text_ids)

@@ -49,7 +49,8 @@ def export_model(folder: Path, *, to: To, out: Path, dtype: str | None, force: b
     if to == "hf" and dtype == "q8_0":
         raise ConfigError("--dtype q8_0 is a format of GGUF files; Hugging Face folders take fp32, fp16 or bf16")
     if not force:
-        refuse_existing(out, force=False)  # before the work; with --force only after it succeeded
+        for path in (out, *beside(out)):
+            refuse_existing(path, force=False)  # before the work; with --force only after it succeeded
     try_place(out)
     loaded = load_model(folder)
     dtype = dtype or stored_dtype(folder)
@@ -81,10 +82,16 @@ def export_model(folder: Path, *, to: To, out: Path, dtype: str | None, force: b
     return Exported(out=out, dtype=dtype, certificate=done[0][0], notes=done[0][1])
 
 
+def beside(out: Path) -> list[Path]:
+    """Modelfile and certificate of a single file; a folder holds them itself."""
+    single = out.suffix == ".gguf"
+    return [out.with_name(f"{out.stem}.{name}") for name in ("Modelfile", CERTIFICATE)] if single else []
+
+
 def take_out(made: Path, out: Path) -> None:
     """The files of a finished folder to where a single file was asked for: beside it, under its name."""
-    os.replace(made / "Modelfile", out.with_name(f"{out.stem}.Modelfile"))
-    os.replace(made / CERTIFICATE, out.with_name(f"{out.stem}.certificate.json"))
+    for name, path in zip(("Modelfile", CERTIFICATE), beside(out), strict=True):
+        os.replace(made / name, path)
     os.replace(made / out.name, out)
     made.rmdir()
 

@@ -9,9 +9,9 @@ float32 for keys and values; what it rounds beyond the file's format (activation
 import importlib
 import importlib.metadata
 import json
-import os
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from tohum.errors import FailedError
+from tohum.machine import cores
 
 START_SECONDS, ANSWER_SECONDS = 300, 300
 MARK = "tohum serves at "
@@ -45,11 +46,16 @@ class LlamaCpp:
         self.address = self.wait(path)
 
     def wait(self, path: Path) -> str:
-        """The server's address. Raises FailedError with llama.cpp's last words where it does not start."""
+        """The server's address. Raises FailedError with llama.cpp's last words where it does not start in time."""
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith(MARK):
-                return line.removeprefix(MARK).strip()
+        too_late = threading.Timer(START_SECONDS, self.process.kill)  # which ends its stdout
+        too_late.start()
+        try:
+            for line in self.process.stdout:
+                if line.startswith(MARK):
+                    return line.removeprefix(MARK).strip()
+        finally:
+            too_late.cancel()
         words = self.log.read_text("utf-8", errors="replace").strip().splitlines()
         self.close()
         raise FailedError(f"{path}: llama.cpp does not read it: {' | '.join(words[-3:])[-400:]}")
@@ -128,7 +134,7 @@ def serve(path: str, context: int, rows: int, exact_cache: bool) -> None:
     if exact_cache:
         params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
-    params.cpuparams.n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    params.cpuparams.n_threads = cores()
     server = xllamacpp.Server(params)
     print(f"{MARK}{server.listening_address}", flush=True)
     sys.stdin.read()

@@ -54,7 +54,8 @@ def fetch(source: str) -> Path:
         raise ConfigError(f"{source}: not found on the Hub ({reason(error)})\nlook at the name; a private model needs "
                           "HF_TOKEN") from None
     except Exception as error:  # the library's own, those of its HTTP client, the system's
-        raise ConfigError(f"{repo}: the Hub cannot be reached ({reason(error)})\nrun the same command again: it goes "
+        raise ConfigError(f"{repo}: the Hub cannot be reached or understood ({reason(error)})\n"
+                          "run the same command again: it goes "
                           "on where it stopped") from None
 
 
