@@ -18,6 +18,7 @@ LAYERS = {
     "model": 5,
     "loading": 6, "lora": 6, "generation": 6,
     "training": 7, "evaluation": 7,
+    "finetuning": 7.5,  # what the three stages of fine-tuning share
     "pretraining": 8, "classification": 8, "instruction": 8, "preference": 8, "report": 8, "exporting": 8,
     "serving": 9, "quickstart": 9, "handle": 9,
     "cli": 10,
@@ -29,7 +30,7 @@ PLAIN = {"pydantic", "tomli_w"}  # third-party packages that layer 0 may import
 ANYWHERE = {"tokenizing": {"tokenizers", "jinja2", "numpy"}, "report": {"jinja2", "markupsafe"}, "cli": {"click"},
             "machine": {"psutil"}, "environment": {"psutil"}, "pretraining": {"psutil"},
             "data_sampling": {"numpy", "pydantic"}, "loading": {"safetensors", "pydantic"},
-            "lora": {"safetensors"}, "training": {"safetensors"}}
+            "lora": {"safetensors", "pydantic"}, "finetuning": {"numpy", "pydantic"}, "training": {"safetensors"}}
 
 
 def modules() -> Iterator[tuple[str, str, ast.Module]]:

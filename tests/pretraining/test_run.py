@@ -165,7 +165,7 @@ def test_text_prepared_without_validation_trains_and_has_no_validation_figures(t
 def test_a_run_that_cannot_save_says_so_before_step_0_and_leaves_nothing(fit, tmp_path, monkeypatch):
     from tohum.errors import FailedError
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device", "model.safetensors")
 
     monkeypatch.setattr(checkpoint, "save_model", full)

@@ -18,11 +18,18 @@ class Batch:
     targets: Tensor  # (B, T) int64; IGNORED where nothing is to be predicted
     documents: Tensor | None = None  # (B, T) int32: document inside the row, -1 padding; None: one stream
     positions: Tensor | None = None  # (B, T) int64: place inside the document; None: 0..T-1
+    vectors: Tensor | None = None  # (B, T, D): what frozen blocks made of the inputs, computed once; None: not yet
+
+    @property
+    def supervised(self) -> int:
+        """Targets that count."""
+        return int((self.targets != IGNORED).sum())
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
-        documents, positions = self.documents, self.positions
+        def moved(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device, non_blocking=True)
+
         return Batch(inputs=self.inputs.to(device, non_blocking=True),
-                     targets=self.targets.to(device, non_blocking=True),
-                     documents=None if documents is None else documents.to(device, non_blocking=True),
-                     positions=None if positions is None else positions.to(device, non_blocking=True))
+                     targets=self.targets.to(device, non_blocking=True), documents=moved(self.documents),
+                     positions=moved(self.positions), vectors=moved(self.vectors))

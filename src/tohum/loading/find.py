@@ -4,17 +4,17 @@ from pathlib import Path
 
 from tohum.errors import CheckpointError
 
-CONFIG = "config.json"
+CONFIG, ADAPTER = "config.json", "adapter_config.json"
 
 
 def find_model(path: Path) -> tuple[Path, str]:
-    """A model folder, or a run folder, whose best checkpoint (else its last) is taken.
+    """A model folder or an adapter, or a run folder, whose best checkpoint (else its last) is taken.
 
     Answers the folder and a note for the user that says what was taken ("" for a plain model folder).
     Raises CheckpointError.
     """
     path = Path(path)
-    if (path / CONFIG).is_file():
+    if is_model(path):
         return path, ""
     if not path.exists():
         raise CheckpointError(f"{path}: no such folder; expected a model folder or a run folder")
@@ -22,7 +22,7 @@ def find_model(path: Path) -> tuple[Path, str]:
         raise CheckpointError(f"{path}: is a file; expected a model folder or a run folder\n"
                               f"'tohum import {path} --out DIR' makes a model folder from other formats")
     for name in ("best", "last"):
-        if (path / name / CONFIG).is_file():
+        if is_model(path / name):
             return path / name, f"{path}: a run; using its {name} checkpoint, {(path / name).resolve().name}"
     if checkpoints := finished_checkpoints(path):
         return checkpoints[-1], f"{path}: a run; using its newest checkpoint, {checkpoints[-1].name}"
@@ -31,4 +31,9 @@ def find_model(path: Path) -> tuple[Path, str]:
 
 def finished_checkpoints(run: Path) -> list[Path]:
     """Checkpoint folders of a run by step (their names are zero-padded); drafts are hidden and left out."""
-    return sorted(folder for folder in (run / "checkpoints").glob("step-*") if (folder / CONFIG).is_file())
+    return sorted(folder for folder in (run / "checkpoints").glob("step-*") if is_model(folder))
+
+
+def is_model(folder: Path) -> bool:
+    """Weights of its own, or an adapter."""
+    return (folder / CONFIG).is_file() or (folder / ADAPTER).is_file()

@@ -5,7 +5,7 @@
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from tohum.files import sha256_file, sha256_json, write_json
 from tohum.loading import families
 from tohum.loading.empty import check_size, empty_network, take_over
 from tohum.loading.family import Family
+from tohum.loading.find import ADAPTER
 from tohum.loading.keys import read_json
 from tohum.loading.names import StoredTensors, read_parameters, write_parameters
 from tohum.loading.weights import SHARD_BYTES, WeightFiles, weight_paths, write_weights
@@ -60,11 +61,12 @@ class LoadedModel:
 
 def save_model(folder: Path, config: ModelConfig, weights: Mapping[str, Tensor],
                tokenizer: Tokenizer | None, *, dtype: torch.dtype | None = None,
-               shard_bytes: int = SHARD_BYTES) -> Family:
+               shard_bytes: int = SHARD_BYTES, stop_ids: Collection[int] = ()) -> Family:
     """Write a model into `folder` (made if absent) and answer the family that it is stored as.
 
-    weights: the network's parameters by name, on any device; dtype None keeps theirs. Not atomic by itself:
-    give it the draft folder of `files.write_directory`.
+    weights: the network's parameters by name, on any device; dtype None keeps theirs. stop_ids: tokens that end a
+    text besides the tokenizer's end of a document. Not atomic by itself: give it the draft folder of
+    `files.write_directory`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     family, values = families.write_config(config)
@@ -73,7 +75,8 @@ def save_model(folder: Path, config: ModelConfig, weights: Mapping[str, Tensor],
     ids = token_ids(tokenizer)
     number_format = DTYPES[stored[family.table.token].dtype]
     write_json(folder / CONFIG, values | ids | {"dtype": number_format, "use_cache": True})
-    write_json(folder / GENERATION, ids)
+    stops = sorted({*stop_ids, *(token for token in (ids["eos_token_id"],) if token is not None)})
+    write_json(folder / GENERATION, ids | ({"eos_token_id": stops} if len(stops) > 1 else {}))
     write_weights(folder, stored, shard_bytes)
     if tokenizer is not None:
         tokenizer.save(folder)
@@ -134,6 +137,9 @@ def load_tokenizer(folder: Path, config: ModelConfig) -> Tokenizer:
 def read_family(folder: Path) -> tuple[Family, ModelConfig]:
     """What config.json says."""
     path = folder / CONFIG
+    if not path.is_file() and (folder / ADAPTER).is_file():
+        raise CheckpointError(f"{folder}: is an adapter, not a whole model\n"
+                              f"'tohum merge {folder} --out DIR' folds it into its base")
     return families.read_config(read_json(path), str(path))
 
 

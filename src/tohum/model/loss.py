@@ -71,7 +71,8 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         weight = head.to(dtype)  # once for all chunks
         total = hidden.new_zeros((), dtype=accumulator(hidden))
         grad_hidden = torch.empty_like(hidden)
-        grad_head = torch.zeros(head.shape, dtype=accumulator(hidden), device=head.device)
+        wants_head = ctx.needs_input_grad[1]  # a frozen head gets none: a third of the arithmetic less
+        grad_head = torch.zeros(head.shape if wants_head else 0, dtype=accumulator(hidden), device=head.device)
         for start in range(0, len(hidden), rows):
             part = hidden[start : start + rows].to(dtype)
             loss, grad = chunk_loss(part, weight, targets[start : start + rows], soft_cap, gradient=True)
@@ -79,11 +80,13 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             assert grad is not None
             narrow = grad.to(dtype)  # (n, V)
             grad_hidden[start : start + rows] = narrow @ weight
-            grad_head += narrow.T @ part
-        ctx.save_for_backward(grad_hidden, grad_head.to(head.dtype))
+            if wants_head:
+                grad_head += narrow.T @ part
+        ctx.save_for_backward(grad_hidden, grad_head.to(head.dtype) if wants_head else None)
         return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (upstream,), (grad_hidden, grad_head) = gradients, ctx.saved_tensors
-        return grad_hidden * upstream.to(grad_hidden.dtype), grad_head * upstream, None, None, None, None
+        return (grad_hidden * upstream.to(grad_hidden.dtype), None if grad_head is None else grad_head * upstream,
+                None, None, None, None)

@@ -75,14 +75,22 @@ class Network(nn.Module):
         one text, documents only say which columns are padding, and the caller advances the cache afterwards.
         Raises ConfigError for more tokens than `config.context`.
         """
+        return self.final_norm(self.stream(ids, positions=positions, documents=documents, cache=cache))
+
+    def stream(self, ids: Tensor, *, positions: Tensor | None = None, documents: Tensor | None = None,
+               cache: KeyValueCache | None = None, vectors: Tensor | None = None,
+               blocks: range | None = None) -> Tensor:
+        """The residual stream (B, T, D) behind `blocks` (None: all of them); other arguments as in `hidden`.
+
+        vectors (B, T, D): the stream in front of the first of `blocks`, made before; None: the embeddings of ids.
+        """
         self.check_length(ids.shape[1])
         rotations, masks, turn = self.shared_parts(ids, positions, documents, cache)
-        positions = positions if turn is None else turn.positions
-        x = self.embedding(ids, positions)  # (B, T, D)
-        for layer, block in enumerate(self.blocks):
+        x = self.embedding(ids, positions if turn is None else turn.positions) if vectors is None else vectors
+        for layer in range(len(self.blocks)) if blocks is None else blocks:
             past = CacheView(cache=cache, turn=turn, layer=layer) if cache and turn else None
-            x = block(x, rotations[self.rotary_of_layer[layer]], masks[self.mask_of_layer[layer]], past)
-        return self.final_norm(x)
+            x = self.blocks[layer](x, rotations[self.rotary_of_layer[layer]], masks[self.mask_of_layer[layer]], past)
+        return x
 
     def to_logits(self, hidden: Tensor) -> Tensor:
         """(…, D) -> (…, V): the head and its soft-cap."""

@@ -13,7 +13,7 @@ from tohum.model.network import Network
 from tohum.pretraining.config import ResolvedRecipe
 from tohum.pretraining.resolve import plain_recipe
 from tohum.seeding import generator
-from tohum.training.checkpoint import Identity
+from tohum.training.checkpoint import Identity, WholeModel
 from tohum.training.loop import TrainPlan
 from tohum.training.objective import Precision, language_objective
 from tohum.training.optimizer import Optimizer
@@ -51,7 +51,7 @@ def build(recipe: ResolvedRecipe, config: ModelConfig, data: DataFolder, ranks: 
     optimizer = Optimizer(network, recipe.optimizer.settled(), products=precision.dtype)
     parts = Parts(network=network, optimizer=optimizer, batches=batches, objective=objective, ranks=ranks)
     settings = {"data fingerprint": data.fingerprint, "config": sha256_json(plain_recipe(recipe))}
-    identity = Identity(config=config, tokenizer=data.tokenizer, settings=settings)
+    identity = Identity(files=WholeModel(config=config, tokenizer=data.tokenizer), settings=settings)
     return Built(network=network, parts=parts, precision=precision, plan=loop_plan(recipe), identity=identity)
 
 

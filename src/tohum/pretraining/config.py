@@ -5,12 +5,11 @@ A key that is None is chosen before step 0 (pretraining/resolve.py) and the reso
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from tohum.config import Config
 from tohum.model.recipe import ModelRecipe
-from tohum.seeding import DEFAULT_SEED
-from tohum.training.optimizer import OptimizerConfig
+from tohum.training.config import OptimizerSection, RunSection
 from tohum.training.schedule import ScheduleConfig
 from tohum.units import parse_count, parse_seconds
 
@@ -28,7 +27,7 @@ class DataSection(Config):
     packing: Literal["concatenated", "isolated"] = "concatenated"
 
 
-class TrainingSection(Config):
+class TrainingSection(RunSection):
     """`[training]`: how long, in which portions, what happens on the way. Intervals count optimizer steps."""
 
     steps: PositiveInt | None = None
@@ -36,20 +35,7 @@ class TrainingSection(Config):
     budget: Seconds | None = None
     batch_tokens: Count | None = None  # of one optimizer step, over all ranks
     micro_batch: PositiveInt | None = None  # windows per forward pass
-    eval_every: NonNegativeInt | None = None
     eval_rows: PositiveInt | None = None  # windows of a validation on the way; the last one reads them all
-    save_every: NonNegativeInt | None = None
-    sample_every: NonNegativeInt | None = None
-    report_every: PositiveInt | None = None
-    keep_last: PositiveInt = 2  # checkpoints, besides the best
-    patience: PositiveInt | None = None  # evaluations without a new best
-    clip_norm: PositiveFloat | None = 1.0
-    max_hours: PositiveFloat | None = None
-    seed: NonNegativeInt = DEFAULT_SEED
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    dtype: Literal["auto", "bf16", "fp32", "fp64"] = "auto"
-    compile: bool | None = None  # torch.compile; None: when it pays within the run
-    threads: PositiveInt | None = None  # None: every core
     prompts: tuple[str, ...] = ()  # continued at every sample; none: from an empty prompt
 
     @model_validator(mode="after")
@@ -58,22 +44,6 @@ class TrainingSection(Config):
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} exclude each other; give one of them")
         return self
-
-
-class OptimizerSection(Config):
-    """`[optimizer]` as a user writes it: what is None follows from the size of the model."""
-
-    kind: Literal["adamw", "muon"] = "muon"
-    lr: PositiveFloat | None = None
-    embedding_lr: PositiveFloat | None = None
-    weight_decay: float | None = Field(default=None, ge=0)
-    beta1: float | None = Field(default=None, ge=0, lt=1)
-    beta2: float | None = Field(default=None, ge=0, lt=1)
-    momentum: float | None = Field(default=None, ge=0, lt=1)
-
-    def settled(self) -> OptimizerConfig:
-        """The optimizer's own settings; what is still None takes its default."""
-        return OptimizerConfig(**self.model_dump(exclude_none=True))
 
 
 class PretrainRecipe(Config):

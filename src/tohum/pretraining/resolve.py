@@ -14,7 +14,8 @@ from tohum.model.config import ModelConfig
 from tohum.model.counting import flops_per_token, parameters
 from tohum.model.presets import DEFAULT_DEPTH
 from tohum.model.recipe import resolve_model
-from tohum.pretraining.config import OptimizerSection, PretrainRecipe, ResolvedRecipe, TrainingSection
+from tohum.pretraining.config import PretrainRecipe, ResolvedRecipe, TrainingSection
+from tohum.training.config import OptimizerSection
 
 DEFAULT_MAX_LENGTH = 256  # tokens; longer windows cost attention time that minutes-long runs do not have
 DEFAULT_BATCH_TOKENS = 4096

@@ -1,18 +1,14 @@
 """Pre-training from end to end: recipe + data folder -> run folder -> the figures that a user asked for."""
 
 import json
-import shutil
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tohum.config import read_toml, validate, write_toml
 from tohum.data_sampling.shards import DataFolder
-from tohum.environment import environment
-from tohum.errors import CheckpointError, ConfigError, TohumError
-from tohum.files import write_directory, write_json
+from tohum.errors import CheckpointError, ConfigError
+from tohum.files import write_json
 from tohum.machine import peak_memory_bytes, pick_device, process_seconds, tune_allocator
 from tohum.pretraining.budget import Budget
 from tohum.pretraining.build import Built, build
@@ -20,29 +16,29 @@ from tohum.pretraining.closing import close
 from tohum.pretraining.config import PretrainRecipe, ResolvedRecipe
 from tohum.pretraining.forecast import Forecast
 from tohum.pretraining.plan import Plan, make_plan
-from tohum.pretraining.progress import Progress
 from tohum.pretraining.watch import RunWatch
 from tohum.training import checkpoint
 from tohum.training.journal import Journal
 from tohum.training.loop import train
+from tohum.training.progress import Progress
 from tohum.training.ranks import Ranks
+from tohum.training.run_folder import (
+    Request,
+    asked,
+    finished_result,
+    hours_to_seconds,
+    refuse_other,
+    rehearse_saving,
+    start_folder,
+)
 from tohum.training.state import TrainState
 from tohum.training.stopping import StopRequested, StopRequests
 
 REPEATABLE = ("max_hours", "keep_last", "patience")  # keys that a resume may give anew
+LEFT_OUT = (*REPEATABLE, "folder")  # which data it is, is told by the fingerprint
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What the user asked for, before anything is filled in."""
-
-    recipe: PretrainRecipe
-    out: Path
-    resume: bool = False
-    force: bool = False
-
-
-def pretrain(request: Request) -> dict[str, Any]:
+def pretrain(request: Request[PretrainRecipe]) -> dict[str, Any]:
     """Train, or continue, or repeat the result of a finished run. Returns the `--json` object.
 
     Raises TohumError for everything that a user can mend; StoppedError when stopped with a checkpoint saved.
@@ -50,8 +46,9 @@ def pretrain(request: Request) -> dict[str, Any]:
     tune_allocator()
     ranks = Ranks.from_environment(pick_device(request.recipe.training.device))
     out = request.out.absolute()
-    finished = finished_result(request) if request.resume else None
+    finished = finished_result(out) if request.resume else None
     if finished:
+        stored_plan(request)
         return finished
     data = DataFolder.open(Path(data_folder(request)))
     stored = stored_plan(request) if request.resume else None
@@ -60,7 +57,7 @@ def pretrain(request: Request) -> dict[str, Any]:
     for note in plan.notes if ranks.is_main and not stored else ():
         print(note, file=sys.stderr)
     if ranks.is_main and not stored:
-        start_folder(out, request, plan)
+        start(request, plan)
     ranks.wait()
     built = build(plan.recipe, plan.config, data, ranks)
     with StopRequests(hours_to_seconds(request.recipe.training.max_hours)) as stop:
@@ -73,7 +70,7 @@ def run(out: Path, plan: Plan, built: Built, data: DataFolder, stop: StopRequest
     t = plan.recipe.training
     if ranks.is_main:
         checkpoint.sweep(out)
-        rehearse_saving(out, built, t.keep_last)
+        rehearse_saving(out, built.parts, built.identity, t.keep_last)
     budget = Budget(plan.budget_seconds, plan.closing_seconds, t.steps) if plan.budget_seconds else None
     forecast = Forecast(steps=t.steps, prior=plan.prediction) if ranks.is_main and plan.prediction else None
     journal = Journal(out, enabled=ranks.is_main)
@@ -93,16 +90,6 @@ def run(out: Path, plan: Plan, built: Built, data: DataFolder, stop: StopRequest
     return result
 
 
-def rehearse_saving(out: Path, built: Built, keep_last: int) -> None:
-    """A trial checkpoint; a run that cannot save leaves no folder behind, unless it has checkpoints already."""
-    try:
-        checkpoint.preflight(out, built.parts, built.identity, keep_last)
-    except TohumError:
-        if not checkpoint.steps(out):
-            shutil.rmtree(out, ignore_errors=True)
-        raise
-
-
 def figures(out: Path, state: TrainState, watch: RunWatch, built: Built) -> dict[str, Any]:
     """The contract's keys."""
     last = watch.last_evaluation
@@ -114,37 +101,16 @@ def figures(out: Path, state: TrainState, watch: RunWatch, built: Built) -> dict
             "checkpoint": str((out / "last").resolve())}
 
 
-def start_folder(out: Path, request: Request, plan: Plan) -> None:
-    """The run folder with its resolved recipe, its plan and this machine, in one rename."""
-    if request.resume and not checkpoint.steps(out) and out.is_dir():
-        if any(out.iterdir()) and not (out / "config.toml").is_file():
-            raise ConfigError(f"{out} holds no run; choose another --out")
-        shutil.rmtree(out)  # the debris of a killed start
-    elif out.is_dir() and any(out.iterdir()):
-        if not request.force:
-            raise ConfigError(f"{out} exists already; give --resume to continue it, --force to replace it, "
-                              "or choose another --out")
-        shutil.rmtree(out)
-    elif out.is_dir():
-        out.rmdir()
-
+def start(request: Request[PretrainRecipe], plan: Plan) -> None:
+    """The run folder with its resolved recipe and its plan."""
     def fill(draft: Path) -> None:
         write_toml(draft / "config.toml", plan.recipe)
-        write_json(draft / "plan.json", plan.to_json() | {"requested": asked(request.recipe)})
-        write_json(draft / "env.json", environment())
-        (draft / "checkpoints").mkdir()
+        write_json(draft / "plan.json", plan.to_json() | {"requested": asked(request.recipe, LEFT_OUT)})
 
-    write_directory(out, fill)
+    start_folder(request, fill)
 
 
-def asked(recipe: PretrainRecipe) -> dict[str, Any]:
-    """What decides a run, as it was asked for; which data it is, is told by the fingerprint."""
-    values = recipe.model_dump(mode="json", exclude_none=True)
-    left_out = (*REPEATABLE, "folder")
-    return {section: {k: v for k, v in keys.items() if k not in left_out} for section, keys in values.items()}
-
-
-def stored_plan(request: Request) -> Plan | None:
+def stored_plan(request: Request[PretrainRecipe]) -> Plan | None:
     """The plan of a run that can be continued; None when nothing is there yet. Raises CheckpointError."""
     out = request.out
     if not (out / "config.toml").is_file() or not checkpoint.steps(out):
@@ -154,44 +120,14 @@ def stored_plan(request: Request) -> Plan | None:
         stored = json.loads((out / "plan.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{out / 'plan.json'} cannot be read ({error}); the run cannot be continued") from None
-    refuse_other(out, stored["requested"], asked(request.recipe))
+    refuse_other(out, stored["requested"], asked(request.recipe, LEFT_OUT), asked(PretrainRecipe(), LEFT_OUT))
     again = {key: value for key in REPEATABLE if (value := getattr(request.recipe.training, key)) is not None}
     return Plan.from_json(stored, recipe.with_training(**again))
 
 
-def refuse_other(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raises ConfigError naming what differs between the run's request and this one; no option at all is enough."""
-    if now in (before, asked(PretrainRecipe())):
-        return
-    flat = [{f"{s}.{k}": v for s, keys in values.items() for k, v in keys.items()} for values in (before, now)]
-    names = sorted(k for k in flat[0].keys() | flat[1].keys() if flat[0].get(k) != flat[1].get(k))
-    shown = ", ".join(f"{k} was {flat[0].get(k, 'not given')}, now {flat[1].get(k, 'not given')}" for k in names[:3])
-    raise ConfigError(f"{out} was started otherwise: {shown}\n"
-                      "resume with the options it was started with, or choose another --out")
-
-
-def finished_result(request: Request) -> dict[str, Any] | None:
-    """The stored result of a run that has ended."""
-    path = request.out / "result.json"
-    if not path.is_file():
-        return None
-    stored_plan(request)
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); remove it and resume again") from None
-
-
-def data_folder(request: Request) -> str:
+def data_folder(request: Request[PretrainRecipe]) -> str:
     """The folder from --data, the recipe, or the run itself."""
     folder = request.recipe.data.folder
     if folder is None:
         raise ConfigError("no data: give --data DIR, a folder that 'tohum data prepare' wrote")
     return folder
-
-
-def hours_to_seconds(hours: float | None) -> float | None:
-    """None stays None."""
-    return None if hours is None else hours * 3600.0
-
-

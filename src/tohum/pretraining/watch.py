@@ -13,8 +13,8 @@ from tohum.pretraining.budget import Budget
 from tohum.pretraining.build import Built
 from tohum.pretraining.config import ResolvedRecipe
 from tohum.pretraining.forecast import Forecast
-from tohum.pretraining.progress import Progress
 from tohum.training.journal import Journal
+from tohum.training.progress import Progress
 from tohum.training.state import TrainState
 from tohum.training.step import StepResult
 from tohum.training.stopping import StopRequests

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from tohum.errors import DataError
-from tohum.files import sha256_json
+from tohum.files import sha256_json, write_text
 from tohum.tokenizing.sandbox import Sandbox, TooLong, within
 from tohum.tokenizing.tokenizer import Special, Tokenizer
 
 Message = Mapping[str, Any]
 
+FILE = "chat_template.jinja"
 MAX_TEMPLATE_CHARACTERS = 100_000
 MAX_SECONDS = 2.0
 
@@ -107,9 +108,14 @@ class ChatTemplate:
         return "".join(pieces)
 
 
+def save_template(folder: Path, template: ChatTemplate) -> None:
+    """Write it where transformers, vLLM and llama.cpp's converter look for it."""
+    write_text(folder / FILE, template.source)
+
+
 def load_template(folder: Path, tokenizer: Tokenizer) -> ChatTemplate | None:
     """The template of a model folder: chat_template.jinja, else the one in tokenizer_config.json; None without."""
-    path = folder / "chat_template.jinja"
+    path = folder / FILE
     if path.is_file():
         return ChatTemplate(source=path.read_text("utf-8", errors="replace"), special=tokenizer.special)
     found = tokenizer.extra.get("chat_template")

@@ -1,6 +1,6 @@
 """Checkpoints: weights as a model folder, beside them `training/` with the optimizer and the state of the run.
 
-    checkpoints/step-00001000/            a Hugging Face folder: opens anywhere, generates, fine-tunes
+    checkpoints/step-00001000/            a Hugging Face folder (or an adapter in PEFT's layout): opens anywhere
     checkpoints/step-00001000/training/   state.json, optimizer.safetensors: what a resume needs beyond the weights
     last, best                            links to two of them
 
@@ -15,18 +15,19 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from tohum.errors import CheckpointError, FailedError
 from tohum.files import nearest_folder, write_directory, write_json
 from tohum.loading.folder import load_weights, save_model
 from tohum.loading.weights import write_file
 from tohum.model.config import ModelConfig
+from tohum.tokenizing.template import ChatTemplate, save_template
 from tohum.tokenizing.tokenizer import Tokenizer
 from tohum.training.state import TrainState
 from tohum.training.step import Parts
@@ -36,12 +37,44 @@ FORMAT = 1
 NAME = re.compile(r"step-(\d{8})")
 
 
+class ModelFiles(Protocol):
+    """How what a run trains becomes files that every other program opens."""
+
+    def save(self, folder: Path, network: nn.Module) -> None:
+        """Write the trained weights and all that belongs to them into an existing folder."""
+        ...
+
+    def load(self, folder: Path, network: nn.Module) -> None:
+        """Take the weights back. Raises CheckpointError."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
-class Identity:
-    """What must be equal for a resume to be the same run."""
+class WholeModel:
+    """A network of its own: the whole model folder."""
 
     config: ModelConfig
     tokenizer: Tokenizer
+    template: ChatTemplate | None = None
+    stop_ids: frozenset[int] = frozenset()
+
+    def save(self, folder: Path, network: nn.Module) -> None:
+        """Configuration, weights, tokenizer, template."""
+        weights = {name: value.detach().cpu() for name, value in network.state_dict().items()}
+        save_model(folder, self.config, weights, self.tokenizer, stop_ids=self.stop_ids)
+        if self.template:
+            save_template(folder, self.template)
+
+    def load(self, folder: Path, network: nn.Module) -> None:
+        """The weights alone."""
+        network.load_state_dict(load_weights(folder, self.config))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What must be equal for a resume to be the same run, and the form of its checkpoints."""
+
+    files: ModelFiles
     settings: Mapping[str, Any]  # fingerprint of the data, hash of the recipe …
 
 
@@ -56,8 +89,7 @@ def save(run: Path, state: TrainState, parts: Parts, identity: Identity) -> Path
 
 def fill(draft: Path, state: TrainState, parts: Parts, identity: Identity) -> None:
     """All files of one checkpoint."""
-    weights = {name: value.detach().cpu() for name, value in parts.network.state_dict().items()}
-    save_model(draft, identity.config, weights, identity.tokenizer)
+    identity.files.save(draft, parts.network)
     (draft / "training").mkdir()
     tensors = {name: value.detach().cpu().contiguous() for name, value in parts.optimizer.state().items()}
     write_file(draft / "training" / "optimizer.safetensors", tensors)
@@ -91,7 +123,7 @@ def resume(run: Path, parts: Parts, identity: Identity) -> TrainState | None:
             raise CheckpointError(f"{run}: made with another {key}: {stored['identity'].get(key)}, now {value}\n"
                                   "resume with the same settings, or choose another --out")
     try:
-        parts.network.load_state_dict(load_weights(folder, identity.config))
+        identity.files.load(folder, parts.network)
         parts.optimizer.restore(load_file(folder / "training" / "optimizer.safetensors"))
     except (SafetensorError, OSError, KeyError) as error:
         raise damaged(folder, "training/optimizer.safetensors", error) from None
@@ -140,10 +172,12 @@ def preflight(run: Path, parts: Parts, identity: Identity, keep: int) -> int:
     trial = run / "checkpoints" / ".preflight"
     shutil.rmtree(trial, ignore_errors=True)
     write_directory(trial, lambda draft: fill(draft, TrainState(), parts, identity))
+    written = sum(file.stat().st_size for file in trial.rglob("*") if file.is_file())
     shutil.rmtree(trial)
-    weights = sum(p.numel() * p.element_size() for p in parts.network.parameters())
     state: list[Tensor] = [torch.empty(0), *parts.optimizer.state().values()]
-    size = weights + max(sum(t.numel() * t.element_size() for t in state), 2 * weights)
+    before = sum(t.numel() * t.element_size() for t in state)  # the moments are made by the first step
+    trained = sum(p.numel() * p.element_size() for p in parts.network.parameters() if p.requires_grad)
+    size = written - before + max(before, 2 * trained)
     free = shutil.disk_usage(nearest_folder(run)).free
     if free < size * (keep + 2):
         raise FailedError(f"{run}: {human_bytes(free)} of disk are free, but this run needs about "

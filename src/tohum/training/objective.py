@@ -26,14 +26,24 @@ class Precision:
         return torch.autocast(self.device.type, dtype=self.dtype)
 
 
-def language_objective(network: Network, precision: Precision, *, compiled: bool = False) -> Callable[[Batch], Tensor]:
+def hidden_of(network: Network, batch: Batch, first_block: int = 0) -> Tensor:
+    """Vectors after the final norm (B, T, D); from the vectors in front of `first_block` where the batch has them."""
+    if batch.vectors is None:
+        return network.hidden(batch.inputs, positions=batch.positions, documents=batch.documents)
+    stream = network.stream(batch.inputs, positions=batch.positions, documents=batch.documents, vectors=batch.vectors,
+                            blocks=range(first_block, len(network.blocks)))
+    return network.final_norm(stream)
+
+
+def language_objective(network: Network, precision: Precision, *, compiled: bool = False,
+                       first_block: int = 0) -> Callable[[Batch], Tensor]:
     """Returns batch -> loss summed over supervised targets (scalar). `compiled` fuses the blocks (torch.compile)."""
-    forward = torch.compile(network.hidden, dynamic=False) if compiled else network.hidden
+    forward = torch.compile(hidden_of, dynamic=False) if compiled else hidden_of
 
     def objective(batch: Batch) -> Tensor:
         batch = batch.to(precision.device)
         with precision.autocast():
-            hidden = forward(batch.inputs, positions=batch.positions, documents=batch.documents)  # (B, T, D)
+            hidden = forward(network, batch, first_block)  # (B, T, D)
         return cross_entropy_sum(hidden, network.head_weight, batch.targets, dtype=precision.dtype,
                                  soft_cap=network.config.logit_soft_cap)
 

@@ -2,25 +2,31 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from tohum.data_sampling.batch import IGNORED, Batch
 from tohum.errors import NonFiniteError
 from tohum.seeding import deterministic
 from tohum.training.optimizer import Optimizer
 from tohum.training.ranks import Ranks
 
-Objective = Callable[[Batch], Tensor]  # batch -> loss summed over its supervised targets
+Objective = Callable[[Any], Tensor]  # micro-batch -> loss summed over what it supervises
+
+
+class MicroBatch(Protocol):
+    """Whatever an objective takes; it knows how many terms its loss is a sum of (targets, or pairs)."""
+
+    @property
+    def supervised(self) -> int: ...
 
 
 class Batches(Protocol):
     """Source of training batches: a pure function of the step."""
 
-    def step(self, step: int) -> Iterable[Batch]: ...
+    def step(self, step: int) -> Iterable[MicroBatch]: ...
 
     def epoch(self, step: int) -> float: ...
 
@@ -52,7 +58,7 @@ def optimizer_step(parts: Parts, step: int, *, lr_multiplier: float, clip_norm: 
     However the step is split, the loss is the same. Raises NonFiniteError before the weights move.
     """
     micro_batches = list(parts.batches.step(step))
-    counted = torch.tensor(sum(int((b.targets != IGNORED).sum()) for b in micro_batches), dtype=torch.int64)
+    counted = torch.tensor(sum(batch.supervised for batch in micro_batches), dtype=torch.int64)
     targets = int(parts.ranks.sum(counted))
     loss = torch.zeros((), dtype=torch.float64)
     for batch in micro_batches:

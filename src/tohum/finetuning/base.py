@@ -1,0 +1,75 @@
+"""The model to be tuned: a model folder, a run or an adapter -> network, tokenizer, template, what ends a text."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from tohum.files import write_directory
+from tohum.finetuning.adapter_folder import is_adapter, load_adapted
+from tohum.loading.find import find_model
+from tohum.loading.folder import LoadedModel, load_model, save_model
+from tohum.lora.merge import merge
+from tohum.model.config import ModelConfig
+from tohum.model.network import Network
+from tohum.tokenizing.template import ChatTemplate, load_template, save_template
+from tohum.tokenizing.tokenizer import Tokenizer
+
+BASE = "base"  # folder of a run that tunes an adapter further: base and adapter merged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """What is tuned."""
+
+    loaded: LoadedModel
+    folder: Path  # where its plain weights are, or will be once `keep` was called
+    note: str  # what a person is told about the choice
+    merged: bool  # an adapter was folded in; the result must be kept for the new adapter to stand on
+
+    @property
+    def network(self) -> Network:
+        return self.loaded.network
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.loaded.config
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.loaded.tokenizer
+
+    @cached_property
+    def template(self) -> ChatTemplate | None:
+        """The model's own chat template."""
+        return load_template(self.loaded.folder, self.tokenizer)
+
+    def keep(self) -> None:
+        """Write merged weights where the adapter will look for its base."""
+        if not self.merged or self.folder.is_dir():
+            return
+
+        def fill(draft: Path) -> None:
+            save_model(draft, self.config, self.network.state_dict(), self.tokenizer, stop_ids=self.loaded.stop_ids)
+            if self.template:
+                save_template(draft, self.template)
+
+        write_directory(self.folder, fill)
+
+
+def open_base(path: Path, out: Path, *, dtype: torch.dtype, device: torch.device) -> Opened:
+    """Read the model that `path` means. Raises CheckpointError.
+
+    An adapter is merged into its base in memory; the run in `out` then gets a folder `base` of its own.
+    """
+    if (out / BASE).is_dir():  # of a run that is continued
+        loaded = load_model(out / BASE, dtype=dtype, device=device)
+        return Opened(loaded=loaded, folder=out / BASE, note="", merged=True)
+    folder, note = find_model(path)
+    if is_adapter(folder):
+        loaded, _ = load_adapted(folder, dtype=dtype, device=device)
+        merge(loaded.network)
+        note = f"{note or folder}: an adapter; it is merged into its base first, and the result kept in {out / BASE}"
+        return Opened(loaded=loaded, folder=out / BASE, note=note, merged=True)
+    return Opened(loaded=load_model(folder, dtype=dtype, device=device), folder=folder, note=note, merged=False)

@@ -1,0 +1,88 @@
+"""The recipe sections that the fine-tuning stages share; each stage adds its own `[data]`.
+
+A key that is None is chosen before step 0 (finetuning/resolve.py), and the resolved recipe is stored in the run.
+"""
+
+from typing import Literal, Self
+
+from pydantic import PositiveInt, model_validator
+
+from tohum.config import Config
+from tohum.lora.config import LoraConfig, LoraKeys
+from tohum.training.config import OptimizerSection, RunSection
+from tohum.training.schedule import ScheduleConfig
+
+Train = Literal["all", "last-block", "head"]
+Overlong = Literal["drop", "truncate", "error"]
+DEFAULT_RANK = 16
+
+
+class BaseSection(Config):
+    """`[model]`: what is tuned."""
+
+    folder: str | None = None  # a model folder, a run, or an adapter, which is merged first
+
+
+class ExamplesSection(Config):
+    """`[data]` as all stages have it."""
+
+    file: str | None = None
+    max_length: PositiveInt | None = None  # tokens of an example; None: the longest, at most the model's context
+    overlong: Overlong | None = None  # what becomes of longer ones
+
+
+class FinetuneTraining(RunSection):
+    """`[training]`: how long, in which portions, and what is trained."""
+
+    epochs: PositiveInt | None = None
+    steps: PositiveInt | None = None
+    batch_rows: PositiveInt | None = None  # examples of one optimizer step, over all ranks
+    micro_tokens: PositiveInt | None = None  # tokens of one forward pass
+    train: Train | None = None  # None: a LoRA adapter
+
+    @model_validator(mode="after")
+    def one_length(self) -> Self:
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError("epochs and steps exclude each other; give one of them")
+        return self
+
+
+class FinetuneOptimizer(OptimizerSection):
+    """`[optimizer]`: AdamW unless told; rates follow from what is trained."""
+
+    kind: Literal["adamw", "muon"] = "adamw"
+
+
+class FinetuneSchedule(ScheduleConfig):
+    """`[schedule]`: warm-up over the first twentieth, then a straight line down."""
+
+    kind: Literal["cosine", "linear", "wsd", "constant"] = "linear"
+    warmup_fraction: float = 0.05
+
+
+class LoraSection(LoraKeys):
+    """`[lora]` as a user writes it. A rank asks for LoRA; without it and without training.train, LoRA of rank 16."""
+
+    rank: PositiveInt | None = None
+
+    def settled(self) -> LoraConfig:
+        """The adapter's own settings."""
+        return LoraConfig(**self.model_dump(exclude_none=True) | {"rank": self.rank or DEFAULT_RANK})
+
+
+class FinetuneRecipe(Config):
+    """What every fine-tuning recipe has; the stages' recipes name their own kind of `[data]`."""
+
+    model: BaseSection = BaseSection()
+    data: ExamplesSection = ExamplesSection()
+    training: FinetuneTraining = FinetuneTraining()
+    optimizer: FinetuneOptimizer = FinetuneOptimizer()
+    schedule: FinetuneSchedule = FinetuneSchedule()
+    lora: LoraSection = LoraSection()
+
+    @model_validator(mode="after")
+    def adapter_or_weights(self) -> Self:
+        if self.training.train is not None and self.lora.rank is not None:
+            raise ValueError(f"training.train={self.training.train} trains weights of the model itself and lora.rank="
+                             f"{self.lora.rank} an adapter beside them; give one of them")
+        return self

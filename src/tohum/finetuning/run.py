@@ -1,0 +1,145 @@
+"""One fine-tuning run: a stage's parts -> run folder, training by the one loop, the best weights back in memory."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from tohum.config import read_toml, validate, write_toml
+from tohum.errors import CheckpointError
+from tohum.files import sha256_json, write_json
+from tohum.finetuning.config import FinetuneRecipe
+from tohum.finetuning.trainable import Trainable
+from tohum.finetuning.watch import Evaluate, FinetuneWatch, Sample
+from tohum.machine import peak_memory_bytes
+from tohum.training import checkpoint
+from tohum.training.checkpoint import Identity, ModelFiles
+from tohum.training.journal import Journal
+from tohum.training.loop import TrainPlan, train
+from tohum.training.objective import Precision
+from tohum.training.optimizer import Optimizer
+from tohum.training.progress import Progress
+from tohum.training.ranks import Ranks
+from tohum.training.run_folder import Request, asked, refuse_other, rehearse_saving, start_folder
+from tohum.training.state import TrainState
+from tohum.training.step import Batches, Objective, Parts
+from tohum.training.stopping import StopRequests
+
+Recipe = TypeVar("Recipe", bound=FinetuneRecipe)
+REPEATABLE = ("max_hours", "keep_last", "patience")  # keys that a resume may give anew
+NOT_THE_WEIGHTS = (*REPEATABLE, "report_every", "sample_every", "save_every", "file", "folder")
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What a stage gives: everything that differs between the three."""
+
+    network: nn.Module  # what is frozen and what is trained already decided
+    trainable: Trainable
+    batches: Batches
+    objective: Objective
+    files: ModelFiles
+    precision: Precision
+    fingerprint: str  # of the examples
+    evaluate: Evaluate
+    sample: Sample
+    tokens_per_step: int  # for a person
+    plan: Mapping[str, Any] = field(default_factory=dict)  # what the report shows of the data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A run whose last step is done; the network holds the best weights."""
+
+    state: TrainState
+    figures: dict[str, Any]
+
+
+def stored_recipe(request: Request[Recipe]) -> Recipe | None:
+    """The recipe of a run that can be continued; None when there is none. Raises ConfigError, CheckpointError."""
+    out = request.out
+    if not request.resume or not (out / "config.toml").is_file() or not (
+            checkpoint.steps(out) or (out / "result.json").is_file()):
+        return None
+    kind = type(request.recipe)
+    try:
+        stored = json.loads((out / "plan.json").read_text("utf-8"))["requested"]
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{out / 'plan.json'} cannot be read ({error}); the run cannot be continued") from None
+    refuse_other(out, stored, asked(request.recipe, REPEATABLE), asked(kind(), REPEATABLE))
+    recipe = validate(kind, read_toml(out / "config.toml"), where=str(out / "config.toml"))
+    again = {key: value for key in REPEATABLE if (value := getattr(request.recipe.training, key)) is not None}
+    return recipe.replace(training=recipe.training.model_dump() | again)
+
+
+def start(request: Request[Recipe], recipe: Recipe, plan: Mapping[str, Any], ranks: Ranks) -> None:
+    """The run folder with the resolved recipe, what was asked for, and what the data look like."""
+    def fill(draft: Path) -> None:
+        write_toml(draft / "config.toml", recipe)
+        write_json(draft / "plan.json", dict(plan) | {"requested": asked(request.recipe, REPEATABLE)})
+
+    if ranks.is_main:
+        start_folder(request, fill)
+    ranks.wait()
+
+
+def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: StopRequests) -> Done:
+    """Train to the last step or the end of patience, then take the best weights.
+
+    Raises StoppedError (checkpoint saved), NonFiniteError, and what the file system refuses.
+    """
+    t = recipe.training
+    setup.network.train()
+    optimizer = Optimizer(setup.network, recipe.optimizer.settled(), products=setup.precision.dtype)
+    parts = Parts(network=setup.network, optimizer=optimizer, batches=setup.batches, objective=setup.objective,
+                  ranks=ranks)
+    values = asked(recipe, NOT_THE_WEIGHTS)
+    identity = Identity(files=setup.files, settings={"data fingerprint": setup.fingerprint,
+                                                     "config": sha256_json(values)})
+    if ranks.is_main:
+        checkpoint.sweep(out)
+        rehearse_saving(out, parts, identity, t.keep_last)
+        print(setup.trainable.describe(), file=sys.stderr)
+    journal = Journal(out, enabled=ranks.is_main)
+    with Progress(loop_plan(recipe).steps, setup.tokens_per_step, enabled=ranks.is_main) as progress:
+        watch = FinetuneWatch(journal=journal, progress=progress, evaluation=setup.evaluate, samples=setup.sample)
+        state = train(out, loop_plan(recipe), parts, identity, watch, stop)
+    best = (out / "best").resolve()
+    setup.files.load(best, setup.network)
+    figures = {"trainable_parameters": setup.trainable.trained, "parameters": setup.trainable.total,
+               "steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 3),
+               "train_loss": state.loss, "val_loss": state.best_loss, "best_step": state.best_step,
+               "peak_memory_bytes": peak_memory_bytes(setup.precision.device), "checkpoint": str(best)}
+    return Done(state=state, figures=figures)
+
+
+def loop_plan(recipe: FinetuneRecipe) -> TrainPlan:
+    """The loop's numbers out of a resolved recipe."""
+    t = recipe.training
+    numbers = {name: getattr(t, name) for name in ("steps", "report_every", "eval_every", "save_every",
+                                                   "sample_every")}
+    assert None not in numbers.values(), "the recipe is not resolved"
+    return TrainPlan(**numbers, schedule=recipe.schedule, seed=t.seed, clip_norm=t.clip_norm, keep_last=t.keep_last,
+                     patience=t.patience)
+
+
+def precision_of(recipe: FinetuneRecipe) -> Precision:
+    """The arithmetic of a resolved recipe; sets the number of threads."""
+    t = recipe.training
+    assert t.threads is not None, "the recipe is not resolved"
+    torch.set_num_threads(t.threads)
+    return Precision(dtype=DTYPES[t.dtype], device=torch.device(t.device))
+
+
+def close(out: Path, result: dict[str, Any], state: TrainState, say: Callable[[str], None]) -> dict[str, Any]:
+    """Write the result; answers it."""
+    Journal(out).write("event", event="finished", step=state.step, seconds=round(state.seconds, 3))
+    write_json(out / "result.json", result)
+    say(f"written: {out / 'result.json'}")
+    return result

@@ -1,0 +1,84 @@
+"""A linear layer with LoRA beside it: x (…, in) -> x W^T + b + scale * (x A^T) B^T, (…, out).
+
+    x ----+---- W (out, in), frozen -------------------+--> y        A starts random, B at zero: at first y is
+          |                                            |             what it was
+          +---- A (rank, in) ---- B (out, rank) -- scale
+
+DoRA (arXiv:2402.09353) keeps the length of every row of W + scale B A in a trained vector m of its own:
+
+    y = m * (x V^T) / |V| + b,  V = W + scale B A,  |V| (out,) the lengths of V's rows, taken as constants
+
+The layer owns `weight` and `bias` under the names they had, so files of the base model fit before and after.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LoraLinear(nn.Module):
+    """A frozen linear layer and one adapter. Without an adapter, or with `enabled` off, it is the linear layer."""
+
+    lora_a: nn.Parameter | None  # (rank, in)
+    lora_b: nn.Parameter | None  # (out, rank)
+    lora_m: nn.Parameter | None  # (out,): DoRA's lengths
+
+    def __init__(self, linear: nn.Linear):
+        super().__init__()
+        self.weight, self.bias = linear.weight, linear.bias
+        self._linear = (linear,)  # in a tuple, so that it is no module of this one
+        self.scale, self.dropout, self.enabled = 1.0, 0.0, True
+        for name in ("lora_a", "lora_b", "lora_m"):
+            self.register_parameter(name, None)
+
+    def put(self, a: Tensor, b: Tensor, m: Tensor | None, *, scale: float, dropout: float = 0.0) -> None:
+        """Take an adapter in the place of the one before."""
+        self.lora_a, self.lora_b = nn.Parameter(a), nn.Parameter(b)
+        self.lora_m = None if m is None else nn.Parameter(m)
+        self.scale, self.dropout = scale, dropout
+
+    def remove(self) -> None:
+        """Be the linear layer again."""
+        self.lora_a = self.lora_b = self.lora_m = None
+
+    def plain(self) -> nn.Linear:
+        """The linear layer that this one took the place of, with the weight and the mode that this one has now."""
+        (linear,) = self._linear
+        linear.weight, linear.bias = self.weight, self.bias
+        return linear.train(self.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, in) -> (…, out)."""
+        y = F.linear(x, self.weight, self.bias)
+        if self.lora_a is None or self.lora_b is None or not self.enabled:
+            return y
+        seen = F.dropout(x, self.dropout) if self.dropout and self.training else x
+        if self.lora_m is None:
+            return add_product(y, F.linear(seen, self.lora_a), self.lora_b, self.scale)
+        ratio = self.lora_m / row_lengths(self.weight, self.lora_a, self.lora_b, self.scale)  # (out,)
+        frozen = F.linear(seen, self.weight)  # of the same dropped x that A reads
+        update = F.linear(F.linear(seen, self.lora_a), self.lora_b) * self.scale
+        return y + (ratio - 1) * frozen + ratio * update
+
+    def merged(self) -> Tensor:
+        """(out, in) float32 (float64 where the weight is): the weight that does the same without an adapter."""
+        weight = self.weight.detach().to(torch.promote_types(self.weight.dtype, torch.float32))
+        if self.lora_a is None or self.lora_b is None:
+            return weight
+        merged = weight + self.scale * (self.lora_b.detach().to(weight) @ self.lora_a.detach().to(weight))
+        if self.lora_m is None:
+            return merged
+        lengths = row_lengths(weight, self.lora_a.to(weight), self.lora_b.to(weight), self.scale)
+        return merged * (self.lora_m.detach().to(weight) / lengths)[:, None]
+
+
+def add_product(y: Tensor, low: Tensor, b: Tensor, scale: float) -> Tensor:
+    """y (…, out) + scale * low (…, rank) b^T in one kernel, without the product as a tensor of its own."""
+    flat = torch.addmm(y.reshape(-1, y.shape[-1]), low.reshape(-1, low.shape[-1]), b.T, alpha=scale)
+    return flat.view(y.shape)
+
+
+def row_lengths(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """(out,): lengths of the rows of W + scale B A; no gradient passes (DoRA, section 4.3)."""
+    with torch.no_grad():
+        return torch.linalg.norm(weight + scale * (b @ a).to(weight.dtype), dim=1)
