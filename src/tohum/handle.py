@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 
 from tohum.config import validate
-from tohum.errors import ConfigError
+from tohum.errors import CheckpointError, ConfigError
+from tohum.finetuning.adapter_folder import is_adapter, labels_of, load_adapted
 from tohum.generation.choice import Choice
 from tohum.generation.int8 import decode_in_bytes
 from tohum.generation.mode import evaluating
 from tohum.generation.text import Ends, OnText, generate_text
+from tohum.loading.classifier import is_classifier
 from tohum.loading.find import find_model
 from tohum.loading.folder import LoadedModel, load_model
+from tohum.lora.merge import merge
 from tohum.machine import pick_device
 
 
@@ -87,7 +90,19 @@ def load_at(path: Path, device: str, dtype: str, *, int8: bool = False,
     narrow = place.type == "cuda" and torch.cuda.is_bf16_supported()
     formats = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32,
                "auto": torch.bfloat16 if narrow else torch.float32}
-    loaded = load_model(folder, dtype=formats[dtype], device=place)
+    loaded = load_any(folder, formats[dtype], place)
     if int8:
         decode_in_bytes(loaded.network)
     return loaded
+
+
+def load_any(folder: Path, dtype: torch.dtype, device: torch.device) -> LoadedModel:
+    """A language model, or an adapter folded into its base. Raises CheckpointError."""
+    if is_classifier(folder) or (is_adapter(folder) and labels_of(folder)):
+        raise CheckpointError(f"{folder}: is a classifier; it answers with classes, not with text\n"
+                              f"use 'tohum classify {folder} --text ...'")
+    if not is_adapter(folder):
+        return load_model(folder, dtype=dtype, device=device)
+    loaded, _ = load_adapted(folder, device=device)
+    merge(loaded.network)  # in float32, rounded once
+    return LoadedModel(folder=folder, config=loaded.config, network=loaded.network.to(dtype))

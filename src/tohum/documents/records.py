@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tohum.documents.text import read_lines, read_pieces
 from tohum.errors import DataError
 
 LONGEST_CSV_FIELD = 2**30
+SNIFFED_LINES = 50  # looked at to find what separates the fields
 
 
 def record_documents(path: Path, kind: str, text_key: str, *, place: str) -> Iterator[Document]:
@@ -112,30 +114,54 @@ def lines_of_objects(path: Path) -> Iterator[tuple[int, Any]]:
     yield from jsonl_rows(path)
 
 
-def csv_rows(path: Path, delimiter: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows under the names of the header line; the number is the line on which the row ends."""
+def csv_fields(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The fields of every row, the header's too; the number is the line on which the row ends.
+
+    Separated by commas, or by semicolons or tabs where only these cut the first lines into the same number of fields.
+    """
     csv.field_size_limit(LONGEST_CSV_FIELD)
-    reader = csv.reader(read_lines(path), delimiter=delimiter, strict=True)
+    reader = csv.reader(read_lines(path), delimiter=delimiter_of(path), strict=True)
     try:
-        header = next(reader, [])
         for row in reader:
-            if not row:
-                continue
-            if len(row) != len(header):
-                raise DataError(f"{path}:{reader.line_num}: {len(row)} fields; the header has {len(header)}: "
-                                f"{', '.join(header)[:80]}")
-            yield reader.line_num, dict(zip(header, row, strict=True))
+            if row:
+                yield reader.line_num, row
     except csv.Error as error:
         raise DataError(f"{path}:{reader.line_num}: not valid CSV: {error}") from None
 
 
-def tsv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def delimiter_of(path: Path) -> str:
+    """"," unless only another cuts the first lines evenly: some spreadsheets write ";", others tabs."""
+    lines = list(islice(read_lines(path), SNIFFED_LINES))
+    for mark in ",;\t":
+        widths = [len(row) for row in csv.reader(lines, delimiter=mark) if row]
+        if len(lines) == SNIFFED_LINES:
+            widths.pop()  # it may go on
+        if len(set(widths)) == 1 and widths[0] > 1:
+            return mark
+    return ","
+
+
+def tsv_fields(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Fields separated by tabs and never quoted: a quote is a character like any other."""
-    lines = ((number, line.rstrip("\n").split("\t")) for number, line in enumerate(read_lines(path), 1))
-    header = next(lines, (1, [""]))[1]
-    for number, fields in lines:
-        if fields == [""]:
-            continue
+    for number, line in enumerate(read_lines(path), 1):
+        if line != "\n":
+            yield number, line.rstrip("\n").split("\t")
+
+
+def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a CSV file under the names of its header line."""
+    return named_rows(path, csv_fields(path))
+
+
+def tsv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Rows of a TSV file under the names of its header line."""
+    return named_rows(path, tsv_fields(path))
+
+
+def named_rows(path: Path, rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, dict[str, str]]]:
+    """The first row's fields name those of all others. Raises DataError for a row of another length."""
+    header = next(rows, (1, [""]))[1]
+    for number, fields in rows:
         if len(fields) != len(header):
             raise DataError(f"{path}:{number}: {len(fields)} fields; the header has {len(header)}: "
                             f"{', '.join(header)[:80]}")
@@ -143,24 +169,38 @@ def tsv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def parquet_rows(path: Path, text_key: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows of one column, read group by group; the number is the row's, from 1."""
+    """Rows of one column. Raises DataError where it is missing, naming those that are there."""
+    if text_key not in (names := parquet_names(path)):
+        raise DataError(f"{path}: no column '{text_key}'; the columns that are there: "
+                        f"{', '.join(names[:12])}\n"
+                        "name the one that holds the text with --text-key")
+    return parquet_columns(path, [text_key])
+
+
+def parquet_names(path: Path) -> list[str]:
+    """The columns of a Parquet file."""
+    with open_parquet(path) as file:
+        return list(file.schema_arrow.names)
+
+
+def parquet_columns(path: Path, names: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of some columns, read group by group; the number is the row's, from 1."""
+    number = 0
+    with open_parquet(path) as file:
+        for batch in file.iter_batches(batch_size=1024, columns=names):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+
+
+def open_parquet(path: Path) -> Any:
+    """A file of pyarrow's. Raises DataError for a missing library and for a file of another kind."""
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
         raise DataError(f'{path}: Parquet needs one more library: pip install "tohum[data]"') from None
     try:
-        file = pyarrow.parquet.ParquetFile(path)
+        return pyarrow.parquet.ParquetFile(path)
     except pyarrow.ArrowInvalid as error:
         raise DataError(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from None
-    with file:
-        names = file.schema_arrow.names
-        if text_key not in names:
-            raise DataError(f"{path}: no column '{text_key}'; the columns that are there: "
-                            f"{', '.join(names[:12])}\n"
-                            "name the one that holds the text with --text-key")
-        number = 0
-        for batch in file.iter_batches(batch_size=1024, columns=[text_key]):
-            for value in batch.column(0).to_pylist():
-                number += 1
-                yield number, {text_key: value}

@@ -5,7 +5,8 @@ first trained block is the same in every epoch. It is computed once (all dropout
 trained) and kept in a file of the run folder, mapped and not loaded: tokens x D float32.
 """
 
-from collections.abc import Callable
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +17,21 @@ from tohum.finetuning.layout import Vectors, groups
 from tohum.generation.mode import evaluating
 from tohum.model.network import Network
 from tohum.training.objective import Precision
+from tohum.training.progress import FIRST_LINE_SECONDS, LINE_EVERY_SECONDS
+from tohum.units import human_seconds
 
 
 @torch.no_grad()
 def frozen_vectors(network: Network, examples: ExampleSet, *, first_block: int, precision: Precision, path: Path,
-                   micro_tokens: int, progress: Callable[[int, int], None]) -> Vectors:
+                   micro_tokens: int) -> Vectors:
     """(tokens, D) in the order of the examples' ids. Anew at every start: the same bits, for the passes are the same.
 
-    progress(tokens done, tokens in all) is called after each pass.
+    A line with the time left appears on stderr now and then.
     """
     shape = (examples.tokens, network.config.width)
     made = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
     order = np.argsort(-examples.lengths, kind="stable")
-    done = 0
+    clock = Clock(examples.tokens)
     with evaluating(network), precision.autocast():
         for group in groups(examples.lengths, [[int(number)] for number in order], micro_tokens):
             numbers = [row[0] for row in group]
@@ -41,6 +44,22 @@ def frozen_vectors(network: Network, examples: ExampleSet, *, first_block: int, 
             for line, number in enumerate(numbers):
                 start, size = int(examples.starts[number]), int(examples.lengths[number])
                 made[start : start + size] = found[line, :size]
-                done += size
-            progress(done, examples.tokens)
+            clock.add(int(examples.lengths[numbers].sum()))
     return made
+
+
+class Clock:
+    """Tells now and then how long it still takes."""
+
+    def __init__(self, tokens: int):
+        self.started, self.tokens, self.done = time.monotonic(), tokens, 0
+        self.next = self.started + FIRST_LINE_SECONDS
+
+    def add(self, tokens: int) -> None:
+        """So many more are done."""
+        self.done += tokens
+        now = time.monotonic()
+        if now >= self.next:
+            self.next = now + LINE_EVERY_SECONDS
+            left = (now - self.started) / self.done * (self.tokens - self.done)
+            print(f"frozen blocks: {self.done:,}/{self.tokens:,} tokens · {human_seconds(left)} left", file=sys.stderr)

@@ -26,13 +26,20 @@ class Sizes:
     evaluations: int = 2  # per epoch
 
 
-def resolve(recipe: Recipe, sizes: Sizes, world_size: int) -> Recipe:
-    """Fill every gap. Raises ConfigError for what cannot be had."""
+def settle_machine(recipe: Recipe) -> Recipe:
+    """Device, number format and threads; follows from the machine alone."""
     t = recipe.training
     device = pick_device(t.device)
     dtype = t.dtype
     if dtype == "auto":
         dtype = "bf16" if device.type == "cuda" or (device.type == "cpu" and has_bf16_arithmetic()) else "fp32"
+    found = {"device": device.type, "dtype": dtype, "threads": t.threads or cores()}
+    return recipe.replace(training=t.model_dump() | found)
+
+
+def resolve(recipe: Recipe, sizes: Sizes, world_size: int) -> Recipe:
+    """Fill every gap of a recipe whose machine is settled. Raises ConfigError for what cannot be had."""
+    t = recipe.training
     batch_rows = min(t.batch_rows or sizes.batch_rows, max(sizes.rows, world_size))
     if batch_rows < world_size:
         raise ConfigError(f"training.batch_rows {batch_rows} for {world_size} processes leaves some without any; "
@@ -40,9 +47,8 @@ def resolve(recipe: Recipe, sizes: Sizes, world_size: int) -> Recipe:
     per_epoch = sizes.rows / batch_rows
     steps = t.steps or max(1, math.ceil((t.epochs or sizes.epochs) * per_epoch))
     every = max(1, math.ceil(per_epoch / sizes.evaluations))
-    training = {"epochs": None, "steps": steps, "batch_rows": batch_rows, "device": device.type, "dtype": dtype,
-                "micro_tokens": t.micro_tokens or (GPU_MICRO_TOKENS if device.type == "cuda" else MICRO_TOKENS),
-                "compile": bool(t.compile), "threads": t.threads or cores(),
+    training = {"epochs": None, "steps": steps, "batch_rows": batch_rows, "compile": bool(t.compile),
+                "micro_tokens": t.micro_tokens or (GPU_MICRO_TOKENS if t.device == "cuda" else MICRO_TOKENS),
                 "eval_every": given(t.eval_every, every), "save_every": given(t.save_every, every),
                 "sample_every": given(t.sample_every, every), "report_every": t.report_every or max(
                     1, steps // REPORTS)}

@@ -1,22 +1,24 @@
 """One fine-tuning run: a stage's parts -> run folder, training by the one loop, the best weights back in memory."""
 
+import contextlib
 import json
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
 
 from tohum.config import read_toml, validate, write_toml
-from tohum.errors import CheckpointError
+from tohum.errors import CheckpointError, ConfigError
 from tohum.files import sha256_json, write_json
 from tohum.finetuning.config import FinetuneRecipe
+from tohum.finetuning.resolve import settle_machine
 from tohum.finetuning.trainable import Trainable
-from tohum.finetuning.watch import Evaluate, FinetuneWatch, Sample
-from tohum.machine import peak_memory_bytes
+from tohum.finetuning.watch import Evaluate, Figures, FinetuneWatch, Sample, nothing
+from tohum.machine import peak_memory_bytes, tune_allocator
 from tohum.training import checkpoint
 from tohum.training.checkpoint import Identity, ModelFiles
 from tohum.training.journal import Journal
@@ -28,7 +30,7 @@ from tohum.training.ranks import Ranks
 from tohum.training.run_folder import Request, asked, refuse_other, rehearse_saving, start_folder
 from tohum.training.state import TrainState
 from tohum.training.step import Batches, Objective, Parts
-from tohum.training.stopping import StopRequests
+from tohum.training.stopping import StopRequested, StopRequests
 
 Recipe = TypeVar("Recipe", bound=FinetuneRecipe)
 REPEATABLE = ("max_hours", "keep_last", "patience")  # keys that a resume may give anew
@@ -50,7 +52,8 @@ class Setup:
     evaluate: Evaluate
     sample: Sample
     tokens_per_step: int  # for a person
-    plan: Mapping[str, Any] = field(default_factory=dict)  # what the report shows of the data
+    figures: Figures = nothing  # of the training steps since it was last asked, for the journal
+    dropout: bool = True  # preference losses compare two passes, which must see the same network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +98,7 @@ def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: Sto
     Raises StoppedError (checkpoint saved), NonFiniteError, and what the file system refuses.
     """
     t = recipe.training
-    setup.network.train()
+    setup.network.train(setup.dropout)
     optimizer = Optimizer(setup.network, recipe.optimizer.settled(), products=setup.precision.dtype)
     parts = Parts(network=setup.network, optimizer=optimizer, batches=setup.batches, objective=setup.objective,
                   ranks=ranks)
@@ -108,7 +111,11 @@ def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: Sto
         print(setup.trainable.describe(), file=sys.stderr)
     journal = Journal(out, enabled=ranks.is_main)
     with Progress(loop_plan(recipe).steps, setup.tokens_per_step, enabled=ranks.is_main) as progress:
-        watch = FinetuneWatch(journal=journal, progress=progress, evaluation=setup.evaluate, samples=setup.sample)
+        watch = FinetuneWatch(journal=journal, progress=progress, evaluation=setup.evaluate, samples=setup.sample,
+                              figures=setup.figures, report_every=t.report_every or 1)
+        if not checkpoint.steps(out):
+            with contextlib.suppress(StopRequested):  # what the model could do before; a stop is seen by the loop
+                watch.evaluate(TrainState(), stop)
         state = train(out, loop_plan(recipe), parts, identity, watch, stop)
     best = (out / "best").resolve()
     setup.files.load(best, setup.network)
@@ -129,17 +136,38 @@ def loop_plan(recipe: FinetuneRecipe) -> TrainPlan:
                      patience=t.patience)
 
 
-def precision_of(recipe: FinetuneRecipe) -> Precision:
-    """The arithmetic of a resolved recipe; sets the number of threads."""
+@dataclass(frozen=True, kw_only=True)
+class Begun(Generic[Recipe]):
+    """A run whose machine is settled."""
+
+    recipe: Recipe  # as asked for, or as stored; sizes of the data may still be missing
+    stored: bool
+    ranks: Ranks
+    precision: Precision
+
+
+def begin(request: Request[Recipe]) -> Begun[Recipe]:
+    """The recipe, asked for or stored, on this machine. Raises ConfigError, CheckpointError."""
+    tune_allocator()
+    stored = stored_recipe(request)
+    recipe = settle_machine(stored or request.recipe)
     t = recipe.training
-    assert t.threads is not None, "the recipe is not resolved"
+    assert t.threads is not None
     torch.set_num_threads(t.threads)
-    return Precision(dtype=DTYPES[t.dtype], device=torch.device(t.device))
+    device = torch.device(t.device)
+    return Begun(recipe=recipe, stored=stored is not None, ranks=Ranks.from_environment(device),
+                 precision=Precision(dtype=DTYPES[t.dtype], device=device))
 
 
-def close(out: Path, result: dict[str, Any], state: TrainState, say: Callable[[str], None]) -> dict[str, Any]:
+def needed(value: str | None, what: str) -> Path:
+    """A path that the recipe must have. Raises ConfigError."""
+    if value is None:
+        raise ConfigError(f"no {what}: name it on the command line, or in the recipe")
+    return Path(value)
+
+
+def close(out: Path, result: dict[str, Any], state: TrainState) -> dict[str, Any]:
     """Write the result; answers it."""
     Journal(out).write("event", event="finished", step=state.step, seconds=round(state.seconds, 3))
     write_json(out / "result.json", result)
-    say(f"written: {out / 'result.json'}")
     return result

@@ -13,6 +13,12 @@ from tohum.training.stopping import StopRequests
 Guard = Callable[[Iterable[Any]], Iterable[Any]]  # passes items on, or gives the evaluation up
 Evaluate = Callable[[Guard], Mapping[str, float] | None]  # figures, "loss" among them; None: nothing to validate on
 Sample = Callable[[], Iterable[Mapping[str, Any]]]  # canary prompts with the present answers
+Figures = Callable[[], Mapping[str, float]]  # of the training steps since it was last called
+
+
+def nothing() -> Mapping[str, float]:
+    """A stage without figures of its own."""
+    return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +29,8 @@ class FinetuneWatch:
     progress: Progress
     evaluation: Evaluate
     samples: Sample
+    figures: Figures = nothing
+    report_every: int = 1
 
     def evaluate(self, state: TrainState, stop: StopRequests) -> float:
         """Validation loss, and a line in the journal."""
@@ -44,5 +52,7 @@ class FinetuneWatch:
         return state
 
     def stepped(self, state: TrainState, result: StepResult) -> None:
-        """Move the progress line."""
+        """Move the progress line; now and then a line of the stage's own figures."""
         self.progress.step(state, result)
+        if state.step % self.report_every == 0 and (found := self.figures()):
+            self.journal.write("figures", step=state.step, **found)

@@ -164,6 +164,8 @@ def read_weights(network: Network, stored: StoredTensors, family: Family, *, dty
 
 
 def model_sha256(folder: Path) -> str:
-    """Hash of configuration and weight files; the same for every copy of the folder."""
+    """Hash of configuration and weight files, an adapter's where the folder is one; the same for every copy."""
+    if not (folder / CONFIG).is_file() and (folder / ADAPTER).is_file():
+        return sha256_json({path.name: sha256_file(path) for path in sorted(folder.glob("adapter_*"))})
     config: dict[str, Any] = read_json(folder / CONFIG)
     return sha256_json({"config": config, "weights": {p.name: sha256_file(p) for p in weight_paths(folder)}})

@@ -1,0 +1,115 @@
+"""`tohum finetune`: a model and examples -> a classifier, an assistant, a model with preferences."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tohum.cli.options import COUNT, FOLDER, force_option, json_option, recipe_options
+from tohum.cli.output import emit, say
+from tohum.cli.training_options import training_options
+
+if TYPE_CHECKING:
+    from tohum.finetuning.config import FinetuneRecipe
+
+KEYS = {"model": "model.folder", "data": "data.file", "lora_rank": "lora.rank", "train": "training.train",
+        "epochs": "training.epochs", "steps": "training.steps", "overlong": "data.overlong",
+        "max_length": "data.max_length", "max_hours": "training.max_hours", "patience": "training.patience",
+        "seed": "training.seed", "device": "training.device", "dtype": "training.dtype",
+        "balance": "data.balance", "text_column": "data.text_column", "label_column": "data.label_column",
+        "template": "data.template", "loss": "data.loss", "method": "preference.method"}
+PATHS = ("model", "data")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Stage 7: teach a model that exists: to classify, to follow instructions, to prefer.
+
+    \b
+    Unless told, a LoRA adapter of rank 16 is trained and the model's own weights stay as they are. Every run can be
+    killed at any moment and continued to the same bits with --resume.
+    """
+
+
+def finetune_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What all three have."""
+    for option in (
+        click.option("--resume", is_flag=True, help="Continue what --out holds; start when it holds nothing."),
+        click.option("--patience", type=click.IntRange(1), help="Stop after this many validations without a new best."),
+        click.option("--max-hours", type=click.FloatRange(min=0, min_open=True),
+                     help="Save and stop after this long (exit code 75)."),
+        click.option("--overlong", type=click.Choice(["drop", "truncate", "error"]),
+                     help="What becomes of examples longer than --max-length."),
+        click.option("--max-length", type=click.IntRange(2), help="Tokens of an example."),
+        click.option("--steps", type=COUNT, help="Optimizer steps, in place of --epochs."),
+        click.option("--epochs", type=click.IntRange(1), help="Passes over the training examples."),
+        click.option("--train", type=click.Choice(["all", "last-block", "head"]),
+                     help="Train weights of the model itself in place of an adapter."),
+        click.option("--lora-rank", type=click.IntRange(1), help="Rank of the LoRA adapter. [16]"),
+        click.option("--out", type=FOLDER, required=True, help="Run folder to write."),
+        click.option("--data", metavar="FILE", required=True, help="The examples; python-docs: the embedded set."),
+    ):
+        function = option(function)
+    return click.argument("model", type=FOLDER)(function)
+
+
+@command.command()
+@finetune_options
+@click.option("--balance", type=click.Choice(["weights", "undersample", "none"]),
+              help="Rare classes: weigh them more in the loss, drop rows of the others, or nothing. [weights]")
+@click.option("--text-column", metavar="C", help="Name or number (from 1) of the text; two are joined: title,text. "
+              "[guessed and shown]")
+@click.option("--label-column", metavar="C", help="Name or number of the label. [guessed and shown]")
+@training_options
+@recipe_options
+@force_option
+@json_option
+def classify(out: Path, resume: bool, force: bool, as_json: bool, **options: Any) -> None:
+    """Train a classifier on a CSV, TSV, JSONL, JSON or Parquet file of texts and labels.
+
+    \b
+      tohum finetune classify models/smollm2 --data spam.tsv --out runs/spam
+      tohum classify runs/spam --text "You have won a prize"
+    """
+    from tohum.classification.config import ClassifyRecipe
+    from tohum.classification.run import classify as work
+    from tohum.training.run_folder import Request
+
+    result = work(Request(recipe=recipe_from(ClassifyRecipe, options), out=out, resume=resume, force=force), say)
+    test = result["test"]
+    baseline = test["tfidf_baseline"]
+    shown = (f"{baseline['accuracy']:.2%}, macro-F1 {baseline['macro_f1']:.4f}" if "accuracy" in baseline
+             else baseline["note"])
+    finish(out, result, f"test: accuracy {test['accuracy']:.2%}, macro-F1 {test['macro_f1']:.4f} on "
+           f"{test['rows']:,} texts\n"
+           f"always '{test['majority_label']}': {test['majority_baseline']:.2%}; {baseline['name']}: {shown}",
+           f"tohum classify {out} --text \"...\"", as_json)
+
+
+def recipe_from(kind: "type[FinetuneRecipe]", options: dict[str, Any]) -> Any:
+    """Recipe file, then flags, then --set. Raises ConfigError."""
+    from tohum.config import resolve
+    from tohum.errors import ConfigError
+
+    if options.get("dtype") == "fp16":
+        raise ConfigError("--dtype fp16 needs loss scaling, which training does not do; use bf16 or fp32")
+    given = {name: str(Path(value).absolute()) if name in PATHS and Path(value).exists() else value
+             for name, value in options.items() if value is not None}
+    flags = {KEYS[name]: str(value) if name in PATHS else value for name, value in given.items() if name in KEYS}
+    return resolve(kind, file=options["recipe"], flags=flags, assignments=options["assignments"],
+                   alternatives=(("training.epochs", "training.steps"), ("training.train", "lora.rank")))
+
+
+def finish(out: Path, result: dict[str, Any], text: str, try_this: str, as_json: bool) -> None:
+    """Report page and result, on the main process."""
+    from tohum.report.page import write_report
+    from tohum.training.ranks import main_process
+    from tohum.units import human_bytes, human_seconds
+
+    if not main_process():
+        return
+    page = write_report(out)
+    emit(result, f"{result['steps']:,} steps in {human_seconds(result['seconds'])}; trained "
+         f"{result['trainable_parameters']:,} parameters; peak memory {human_bytes(result['peak_memory_bytes'])}\n"
+         f"{text}\nmodel:  {result['checkpoint']}\nreport: {page}\ntry:    {try_this}", as_json)

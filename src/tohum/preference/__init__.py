@@ -1,0 +1,1 @@
+"""Preferences: pairs of answers, one better -> a model that prefers it: DPO, ORPO, SimPO, KTO."""
