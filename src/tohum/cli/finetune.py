@@ -87,6 +87,47 @@ def classify(out: Path, resume: bool, force: bool, as_json: bool, **options: Any
            f"tohum classify {out} --text \"...\"", as_json)
 
 
+@command.command()
+@finetune_options
+@click.option("--template", metavar="NAME|FILE", help="How a conversation is written: alpaca, chatml, phi3 or a .jinja "
+              "file. [the model's own, else alpaca]")
+@click.option("--loss", type=click.Choice(["answers", "all"]), help="Learn the answers, or every token. [answers]")
+@training_options
+@recipe_options
+@force_option
+@json_option
+def instruct(out: Path, resume: bool, force: bool, as_json: bool, **options: Any) -> None:
+    """Train an assistant on questions and answers, in any of the usual forms.
+
+    \b
+    Alpaca, messages, ShareGPT, prompt and completion; JSONL, JSON, CSV, TSV or Parquet:
+      tohum finetune instruct models/smollm2 --data answers.jsonl --out runs/assistant
+      tohum chat runs/assistant
+    """
+    from tohum.instruction.config import InstructRecipe
+    from tohum.instruction.run import instruct as work
+    from tohum.training.run_folder import Request
+
+    result = work(Request(recipe=recipe_from(InstructRecipe, options), out=out, resume=resume, force=force), say)
+    finish(out, result, "\n".join(card_lines(result["test"])), f"tohum chat {out}", as_json)
+
+
+def card_lines(test: dict[str, Any]) -> list[str]:
+    """Before and after, in a few lines."""
+    card = test["card"]
+    lines = [f"test: {name.replace('_', ' ')} {gain['before']:.3f} before, {gain['after']:.3f} after "
+             f"({gain['verdict']})" for name, gain in card["gains"].items()]
+    if test.get("ended_fraction") is not None:
+        lines.append(f"{test['ended_fraction']:.0%} of {test['questions']:,} answers end by themselves")
+    if card["general"]:
+        before, after = (card["general"][side]["bits_per_byte"] for side in ("before", "after"))
+        lines.append(f"general text: {before:.4f} bits per byte before, {after:.4f} after"
+                     + (": the model has forgotten" if card["forgetting"] else ""))
+    if card["nothing_changed"]:
+        lines.append(f"nothing changed: {card['nothing_changed']}")
+    return lines
+
+
 def recipe_from(kind: "type[FinetuneRecipe]", options: dict[str, Any]) -> Any:
     """Recipe file, then flags, then --set. Raises ConfigError."""
     from tohum.config import resolve

@@ -10,7 +10,7 @@ document) count in the nats and spell no bytes.
 
 import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +36,15 @@ class Evaluation:
     bytes: int  # of text that the targets spell
 
 
-@torch.no_grad()
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Sums over some targets."""
+
+    nats: float
+    tokens: int
+    bytes: int
+
+
 def evaluate(network: Network, batches: Iterable[Batch], byte_lengths: np.ndarray, *,
              dtype: torch.dtype | None = None, device: torch.device | None = None) -> Evaluation:
     """Stream over `batches`; memory does not grow with their number.
@@ -45,22 +53,37 @@ def evaluate(network: Network, batches: Iterable[Batch], byte_lengths: np.ndarra
     device: where the network is (None: look). Afterwards the network is in the mode that it had; no random
     number was drawn. Raises DataError if nothing is to be predicted, NonFiniteError if the loss is not finite.
     """
+    return total(costs(network, batches, byte_lengths, dtype=dtype, device=device))
+
+
+@torch.no_grad()
+def costs(network: Network, batches: Iterable[Batch], byte_lengths: np.ndarray, *, dtype: torch.dtype | None = None,
+          device: torch.device | None = None, block_tokens: int | None = None) -> Iterator[Cost]:
+    """As `evaluate`, in parts: one for each batch, or for each stretch of so many positions of its rows in turn."""
     weights = network.head_weight
     dtype, device = dtype or weights.dtype, device or weights.device
     chunk = min(CHUNK_ELEMENTS, CHUNK_ROWS * weights.shape[0])
     narrow = dtype in (torch.bfloat16, torch.float16) and weights.dtype != dtype
-    nats, tokens, size = 0.0, 0, 0
     with evaluating(network):
         for batch in batches:
-            targets = batch.targets.numpy(force=True)
-            targets = targets[targets != IGNORED]
-            tokens += len(targets)
-            size += int(byte_lengths[targets].sum(dtype=np.int64))
+            targets = batch.targets.numpy(force=True).reshape(-1)  # (B*T,)
             batch = batch.to(device)
             with torch.autocast(device.type, dtype=dtype) if narrow else contextlib.nullcontext():
                 hidden = network.hidden(batch.inputs, positions=batch.positions, documents=batch.documents)
-            nats += cross_entropy_sum(hidden, weights, batch.targets, dtype=dtype, chunk_elements=chunk,
-                                      soft_cap=network.config.logit_soft_cap).item()
+            hidden, wanted = hidden.flatten(0, 1), batch.targets.reshape(-1)  # (B*T, D), (B*T,)
+            for start in range(0, len(targets), block_tokens or len(targets)):
+                block = slice(start, start + (block_tokens or len(targets)))
+                nats = cross_entropy_sum(hidden[block], weights, wanted[block], dtype=dtype, chunk_elements=chunk,
+                                         soft_cap=network.config.logit_soft_cap).item()
+                counted = targets[block][targets[block] != IGNORED]
+                yield Cost(nats=nats, tokens=len(counted), bytes=int(byte_lengths[counted].sum(dtype=np.int64)))
+
+
+def total(parts: Iterable[Cost]) -> Evaluation:
+    """Sums of sums. Raises DataError, NonFiniteError."""
+    nats, tokens, size = 0.0, 0, 0
+    for part in parts:
+        nats, tokens, size = nats + part.nats, tokens + part.tokens, size + part.bytes
     return summary(nats, tokens, size)
 
 

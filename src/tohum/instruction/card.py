@@ -13,10 +13,10 @@ from tohum.evaluation.card import Side, make_card
 from tohum.evaluation.compare import BLOCK_TOKENS
 from tohum.evaluation.general_text import general_documents, general_name
 from tohum.evaluation.perplexity import Cost, costs
-from tohum.evaluation.respond import GREEDY
+from tohum.evaluation.respond import respond
 from tohum.evaluation.text import text_ids
 from tohum.files import write_json
-from tohum.generation.text import Ends, Generated, generate_text
+from tohum.generation.text import Generated
 from tohum.instruction.prepare import Rows
 from tohum.loading.folder import LoadedModel, model_sha256
 
@@ -59,10 +59,7 @@ class Trials:
         words, rows = loaded.tokenizer, self.rows
         if rows.questions:
             self.say(f"answering {len(rows.questions):,} test questions")
-        prompts = [words.encode(rows.template.render(list(row.prompt), add_generation_prompt=True), allow_special=True)
-                   for row in rows.questions]
-        answers = generate_text(loaded.network, words, prompts, choice=GREEDY, max_tokens=self.tokens,
-                                ends=Ends(ids=rows.stop_ids))
+        answers = respond(loaded, [row.prompt for row in rows.questions], manner=rows.manner, max_tokens=self.tokens)
         if answers:
             write_answers(self.out / file, [replace(row, answer=answer.text.strip(), finish_reason=answer.finish_reason)
                                             for row, answer in zip(rows.questions, answers, strict=True)])

@@ -12,6 +12,7 @@ from tohum.data_sampling.order import Permutation
 from tohum.documents.python_tasks import instruction_docs
 from tohum.errors import ConfigError, DataError
 from tohum.evaluation.answer_file import AnswerRow
+from tohum.evaluation.respond import Manner
 from tohum.finetuning.base import Opened
 from tohum.finetuning.conversations import Conversation
 from tohum.finetuning.encode import Encoded, Encoder, encode_rows
@@ -47,6 +48,12 @@ class Rows:
     @property
     def template(self) -> ChatTemplate:
         return self.encoder.template
+
+    @property
+    def manner(self) -> Manner:
+        """How the model is asked, before and after."""
+        return Manner(template=self.template, stop_ids=self.stop_ids,
+                      tokenizer_sha256=self.encoder.tokenizer.sha256)
 
     def to_json(self) -> dict[str, Any]:
         """What the report shows of the data."""
@@ -135,6 +142,11 @@ def question(row: Conversation) -> AnswerRow:
     """All but the last answer, which is the expected one."""
     return AnswerRow(prompt=[dict(message) for message in row.messages[:-1]],
                      expected=str(row.messages[-1]["content"]), place=row.place)
+
+
+def asked(row: AnswerRow) -> str:
+    """The last question, for people."""
+    return row.prompt if isinstance(row.prompt, str) else str(row.prompt[-1]["content"])
 
 
 def tell(train: Sequence[Encoded], reports: dict[str, Report], encoder: Encoder, say: Say) -> None:

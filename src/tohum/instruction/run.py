@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from tohum.evaluation.perplexity import evaluate
-from tohum.evaluation.respond import GREEDY
+from tohum.evaluation.respond import respond
 from tohum.finetuning.adapter_folder import AdapterFiles, Base
 from tohum.finetuning.base import Opened, open_base
 from tohum.finetuning.batches import ExampleBatches, Order, in_order
@@ -17,10 +17,9 @@ from tohum.finetuning.resolve import Sizes, resolve
 from tohum.finetuning.run import Begun, Setup, begin, close, needed, run, start
 from tohum.finetuning.trainable import freeze
 from tohum.finetuning.watch import Guard
-from tohum.generation.text import Ends, generate_text
 from tohum.instruction.card import Trials
 from tohum.instruction.config import InstructRecipe
-from tohum.instruction.prepare import Rows, prepare
+from tohum.instruction.prepare import Rows, asked, prepare
 from tohum.seeding import generator
 from tohum.training.checkpoint import ModelFiles, WholeModel
 from tohum.training.objective import language_objective
@@ -102,10 +101,8 @@ def validate(begun: Begun[InstructRecipe], opened: Opened, examples: ExampleSet,
 
 def canaries(opened: Opened, rows: Rows) -> Iterator[dict[str, Any]]:
     """The same questions after every part of the run: the best token each time."""
-    prompts = [opened.tokenizer.encode(rows.template.render(list(row.prompt), add_generation_prompt=True),
-                                       allow_special=True) for row in rows.canaries]
-    answers = generate_text(opened.network, opened.tokenizer, prompts, choice=GREEDY, max_tokens=CANARY_TOKENS,
-                            ends=Ends(ids=rows.stop_ids))
+    answers = respond(opened.loaded, [row.prompt for row in rows.canaries], manner=rows.manner,
+                      max_tokens=CANARY_TOKENS)
     for row, answer in zip(rows.canaries, answers, strict=True):
-        yield {"prompt": row.prompt[-1]["content"], "expected": row.expected, "text": answer.text,
+        yield {"prompt": asked(row), "expected": row.expected, "text": answer.text,
                "finish_reason": answer.finish_reason}

@@ -20,6 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MAX_TEXT_CHARACTERS = 4_000_000  # of one text, of one list with all that is in it, and of the result
 MAX_NUMBER_BITS = 1024
+OPEN, CLOSE = "\ufdd0", "\ufdd1"  # code points that Unicode keeps free of characters for uses like this one
 TEXT_METHODS = frozenset(("capitalize", "count", "endswith", "find", "index", "isalnum", "isalpha", "isdigit",
                           "islower", "isspace", "isupper", "join", "lower", "lstrip", "removeprefix", "removesuffix",
                           "replace", "rfind", "rindex", "rsplit", "rstrip", "split", "splitlines", "startswith",
@@ -101,7 +102,10 @@ class CarefulCode(CodeGenerator):
 
 
 class GenerationTag(Extension):
-    """`{% generation %}…{% endgeneration %}` marks what the assistant says; the text is what stands inside."""
+    """`{% generation %}…{% endgeneration %}` marks what the assistant says; the text is what stands inside.
+
+    A sandbox with `marking` writes OPEN and CLOSE around it.
+    """
 
     tags = {"generation"}  # noqa: RUF012 - Jinja's own form
 
@@ -111,7 +115,8 @@ class GenerationTag(Extension):
         return nodes.CallBlock(self.call_method("inside"), [], [], body).set_lineno(line)
 
     def inside(self, caller: Macro) -> str:
-        return caller()
+        text = caller()
+        return OPEN + text + CLOSE if isinstance(self.environment, Sandbox) and self.environment.marking else text
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
@@ -121,7 +126,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(("+", "*", "%", "**"))
     built = staticmethod(built)
 
-    def __init__(self) -> None:
+    def __init__(self, *, marking: bool = False) -> None:
+        self.marking = marking
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols],
                          finalize=built)
         careful = {"replace": replaced, "join": joined, "tojson": to_json, "list": collected,

@@ -6,7 +6,9 @@ at most. `transformers` renders the same templates: the same messages give the s
 """
 
 import ctypes
+import re
 import threading
+from _thread import start_new_thread
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +17,7 @@ from typing import Any
 
 from tohum.errors import DataError
 from tohum.files import sha256_json, write_text
-from tohum.tokenizing.sandbox import Sandbox, TooLong, within
+from tohum.tokenizing.sandbox import CLOSE, OPEN, Sandbox, TooLong, within
 from tohum.tokenizing.tokenizer import Special, Tokenizer
 
 Message = Mapping[str, Any]
@@ -23,6 +25,7 @@ Message = Mapping[str, Any]
 FILE = "chat_template.jinja"
 MAX_TEMPLATE_CHARACTERS = 100_000
 MAX_SECONDS = 2.0
+GENERATION = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 
 
 def plain(value: Any) -> Any:
@@ -41,28 +44,38 @@ class OutOfTime(Exception):
 
 
 class Clock:
-    """Interrupts the thread that is inside after `seconds`: a template may loop for ever."""
+    """Interrupts the thread that is inside after `seconds`: a template may loop for ever.
+
+    A bare thread on a lock, since threading.Timer takes longer to start than most templates to render.
+    """
 
     def __init__(self, seconds: float):
-        self.thread, self.rang = threading.get_ident(), False
-        self.timer = threading.Timer(seconds, self.ring)
-        self.timer.daemon = True
+        self.thread, self.seconds = threading.get_ident(), seconds
+        self.inside, self.turn = threading.Lock(), threading.Lock()
+        self.rang = self.left = False
 
-    def ring(self) -> None:
-        """From the timer's thread."""
-        self.rang = True
-        self.interrupt(ctypes.py_object(OutOfTime))
+    def wait(self) -> None:
+        """In the clock's thread."""
+        if self.inside.acquire(timeout=self.seconds):
+            return
+        with self.turn:
+            if not self.left:
+                self.rang = True
+                self.interrupt(ctypes.py_object(OutOfTime))
 
     def interrupt(self, exception: Any) -> None:
         """Make the thread raise as soon as it runs Python again; None takes that back."""
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread), exception)
 
     def __enter__(self) -> "Clock":
-        self.timer.start()
+        self.inside.acquire()
+        start_new_thread(self.wait, ())
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.timer.cancel()
+        self.inside.release()
+        with self.turn:
+            self.left = True
         if self.rang:
             self.interrupt(None)
 
@@ -79,11 +92,23 @@ class ChatTemplate:
         """What a checkpoint notes, so that training and serving can be held against each other."""
         return sha256_json(self.source)
 
-    @cached_property
-    def _compiled(self) -> Any:
+    @property
+    def marks_answers(self) -> bool:
+        """Its author says with `{% generation %}` what the assistant is to learn."""
+        return GENERATION.search(self.source) is not None
+
+    def _compile(self, *, marking: bool) -> Any:
         if len(self.source) > MAX_TEMPLATE_CHARACTERS:
             raise TooLong(f"it has {len(self.source):,} characters; at most {MAX_TEMPLATE_CHARACTERS:,} are read")
-        return Sandbox().from_string(self.source)
+        return Sandbox(marking=marking).from_string(self.source)
+
+    @cached_property
+    def _compiled(self) -> Any:
+        return self._compile(marking=False)
+
+    @cached_property
+    def _compiled_with_marks(self) -> Any:
+        return self._compile(marking=True)
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False,
                tools: Sequence[Mapping[str, Any]] | None = None, **variables: Any) -> str:
@@ -91,12 +116,33 @@ class ChatTemplate:
 
         Raises DataError for a template that is damaged, too slow or too large, or that refuses the messages.
         """
+        given = {"messages": messages, "tools": tools, "add_generation_prompt": add_generation_prompt}
+        return self._run(variables | given, marking=False)
+
+    def render_marked(self, messages: Sequence[Message], *,
+                      tools: Sequence[Mapping[str, Any]] | None = None) -> tuple[str, list[tuple[int, int]]]:
+        """The conversation as `render` gives it, and (begin, end) in characters of what `{% generation %}` marks."""
+        given = {"messages": messages, "tools": tools, "add_generation_prompt": False}
+        pieces: list[str] = []
+        spans: list[tuple[int, int]] = []
+        size = begin = 0
+        for piece in re.split(f"([{OPEN}{CLOSE}])", self._run(given, marking=True)):
+            if piece == OPEN:
+                begin = size
+            elif piece == CLOSE:
+                spans.append((begin, size))
+            else:
+                pieces.append(piece)
+                size += len(piece)
+        return "".join(pieces), spans
+
+    def _run(self, given: Mapping[str, Any], *, marking: bool) -> str:
         tokens = {f"{role}_token": token for role, token in vars(self.special).items() if token is not None}
-        given = {"messages": plain(messages), "tools": plain(tools), "add_generation_prompt": add_generation_prompt}
-        pieces, size = [], 0
+        variables, pieces, size = tokens | plain(given), [], 0
+        variables["tools"] = variables.get("tools")
         try:
             with Clock(MAX_SECONDS):
-                for piece in self._compiled.generate(**(tokens | plain(variables) | given)):
+                for piece in (self._compiled_with_marks if marking else self._compiled).generate(**variables):
                     size += len(piece)
                     within(size)
                     pieces.append(piece)

@@ -110,10 +110,18 @@ class Tokenizer:
         engine = self._special_engine if allow_special else self.engine
         return engine.encode(text, add_special_tokens=False).ids
 
+    def encode_with_starts(self, text: str) -> tuple[list[int], list[int]]:
+        """The ids of `encode(text, allow_special=True)` and the character of the text at which each token begins."""
+        found = self._special_engine.encode(text, add_special_tokens=False)
+        return found.ids, [start for start, _ in found.offsets]
+
     @cached_property
     def _special_engine(self) -> Engine:
-        """A copy that recognises special tokens; the switch is the engine's own and threads share it."""
-        return Engine.from_str(self.engine.to_str())
+        """A copy that recognises special tokens; the switch is the engine's own and threads share it.
+
+        Without the post-processor: it would only add tokens, which nobody asks for here, and trim the offsets.
+        """
+        return Engine.from_str(json.dumps(json.loads(self.engine.to_str()) | {"post_processor": None}))
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of many texts, on all cores."""
