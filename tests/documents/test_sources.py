@@ -92,6 +92,13 @@ def test_tsv_fields_keep_their_quotes_and_another_key_can_be_named(tmp_path):
     assert texts(tmp_path / "a.tsv", text_key="message") == ['"quoted', "Win!"]
 
 
+def test_csv_may_be_separated_by_semicolons_and_commas_in_a_text_do_not_mislead(tmp_path):
+    (tmp_path / "a.csv").write_text('id;text\n1;"one, two"\n2;three, four, five\n')
+    assert texts(tmp_path / "a.csv") == ["one, two", "three, four, five"]
+    (tmp_path / "b.csv").write_text('id,text\n1,a; b\n2,c; d; e\n')
+    assert texts(tmp_path / "b.csv") == ["a; b", "c; d; e"]
+
+
 def test_json_strings_are_documents_and_lone_surrogates_become_replacement_signs(tmp_path):
     (tmp_path / "a.json").write_text('["one", {"text": "two \\ud83d\\ude00"}, "bad \\ud83d"]')
     assert texts(tmp_path / "a.json") == ["one", "two 😀", "bad �"]

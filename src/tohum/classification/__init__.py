@@ -1,1 +1,1 @@
-"""Classification: labelled texts and a model -> the same model with a class head, and a report of how good it is."""
+"""Stage 7.1, classification: labelled rows -> a network that gives every class its probability."""

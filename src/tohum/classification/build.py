@@ -47,7 +47,8 @@ class Built:
 def build(out: Path, begun: Begun[ClassifyRecipe], opened: Opened, rows: Rows, say: Say) -> Built:
     """Classifier with its head, what is frozen, batches, objective, form of the checkpoints."""
     recipe, t = begun.recipe, begun.recipe.training
-    assert t.micro_tokens and t.batch_rows, "the recipe is not resolved"
+    assert t.micro_tokens, "the recipe is not resolved"
+    assert t.batch_rows, "the recipe is not resolved"
     dtype = torch.float64 if t.dtype == "fp64" else torch.float32
     classifier = Classifier(opened.network.to(dtype), len(rows.labels)).to(begun.precision.device, dtype)
     classifier.initialise(generator(t.seed, "head"))

@@ -89,7 +89,7 @@ def generator(seed: int, purpose: str, label: str) -> random.Random:
 
 def normalised(text: str) -> str:
     """What copies have in common."""
-    return " ".join(text.split())
+    return " ".join(text.split()).casefold()
 
 
 def grouped(rows: Sequence[LabelledRow]) -> list[Group]:

@@ -63,7 +63,8 @@ def instruct(request: Request[InstructRecipe], say: Callable[[str], None]) -> di
 def build(begun: Begun[InstructRecipe], opened: Opened, rows: Rows) -> Setup:
     """What is frozen, batches, objective, form of the checkpoints."""
     recipe, t = begun.recipe, begun.recipe.training
-    assert t.micro_tokens and t.batch_rows, "the recipe is not resolved"
+    assert t.micro_tokens, "the recipe is not resolved"
+    assert t.batch_rows, "the recipe is not resolved"
     dtype = torch.float64 if t.dtype == "fp64" else torch.float32
     network = opened.network.to(begun.precision.device, dtype)
     trainable = freeze(network, t.train, recipe.lora, generator(t.seed, "lora"))
