@@ -26,6 +26,9 @@ class EncodedRows:
     dropped: int
     quantiles: dict[str, int]  # of the lengths in tokens before cutting
 
+    def __len__(self) -> int:
+        return len(self.rows)
+
 
 def text_ids(tokenizer: Tokenizer, text: str) -> list[int]:
     """At most one BOS, and the text: the same for training, testing and `tohum classify`."""

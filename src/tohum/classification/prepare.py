@@ -1,6 +1,5 @@
 """A labelled file and a tokenizer -> rows shared out and encoded, with what a person is told about them."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,14 +9,12 @@ from tohum.classification.rows import Labelled, read_labelled
 from tohum.classification.split import Split, majority_label, split_rows
 from tohum.errors import ConfigError, DataError
 from tohum.finetuning.base import Opened
-from tohum.finetuning.run import needed
-
-Say = Callable[[str], None]
+from tohum.finetuning.stage import Say, needed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """A file, read, shared out and encoded."""
+    """A file, read, shared out and encoded; see finetuning/stage.py, `Prepared`."""
 
     labelled: Labelled
     split: Split

@@ -4,20 +4,15 @@ from dataclasses import asdict
 from typing import Any
 
 from tohum.classification.baseline import tfidf_baseline
-from tohum.classification.build import Built, labels_in
-from tohum.classification.objective import all_scores
+from tohum.classification.build import ClassSetup, labels_in
 from tohum.classification.prepare import Rows
 from tohum.evaluation.classes import ClassCounts, ClassMetrics, fit_temperature, softmax
 
 
-def tested(built: Built, rows: Rows) -> dict[str, Any]:
+def tested(setup: ClassSetup, rows: Rows) -> dict[str, Any]:
     """Everything that the report and the contract want to know about the test rows."""
-    scores = all_scores(built.classifier, rows.test.examples, built.precision, micro_tokens=built.micro_tokens,
-                        first_block=built.first_block, vectors=built.test_vectors)
-    held_out = all_scores(built.classifier, rows.validation.examples, built.precision,
-                          micro_tokens=built.micro_tokens, first_block=built.first_block,
-                          vectors=built.validation_vectors)
-    temperature = fit_temperature(held_out, labels_in(rows.validation.examples))
+    scores = setup.test()
+    temperature = fit_temperature(setup.validation(), labels_in(rows.validation.examples))
     truth = labels_in(rows.test.examples)
     plain, calibrated = (metrics_of(rows, truth, softmax(scores, heat)) for heat in (1.0, temperature))
     found: dict[str, Any] = asdict(plain)

@@ -112,6 +112,33 @@ def instruct(out: Path, resume: bool, force: bool, as_json: bool, **options: Any
     finish(out, result, "\n".join(card_lines(result["test"])), f"tohum chat {out}", as_json)
 
 
+@command.command()
+@finetune_options
+@click.option("--method", type=click.Choice(["dpo", "orpo", "simpo", "kto"]), help="The loss. dpo and kto compare with "
+              "the model before training, orpo and simpo do not; kto takes single answers too. [dpo]")
+@click.option("--template", metavar="NAME|FILE", help="How a conversation is written. [the model's own, else alpaca]")
+@training_options
+@recipe_options
+@force_option
+@json_option
+def prefer(out: Path, resume: bool, force: bool, as_json: bool, **options: Any) -> None:
+    """Train a model to prefer chosen answers to rejected ones.
+
+    \b
+    MODEL may be the run of an assistant; its adapter is merged first and the new one stands on the result:
+      tohum finetune prefer runs/assistant --data pairs.jsonl --out runs/polite
+    """
+    from tohum.preference.config import PreferRecipe
+    from tohum.preference.run import prefer as work
+    from tohum.training.run_folder import Request
+
+    result = work(Request(recipe=recipe_from(PreferRecipe, options), out=out, resume=resume, force=force), say)
+    test = result["test"]
+    lines = [f"test: {name} {test['before'].get(name, float('nan')):.4f} before, {test[name]:.4f} after"
+             for name in ("loss", "margin", "accuracy", "preferred") if name in test]
+    finish(out, result, "\n".join(lines + card_lines(test)), f"tohum chat {out}", as_json)
+
+
 def card_lines(test: dict[str, Any]) -> list[str]:
     """Before and after, in a few lines."""
     card = test["card"]

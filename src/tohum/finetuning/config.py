@@ -5,7 +5,7 @@ A key that is None is chosen before step 0 (finetuning/resolve.py), and the reso
 
 from typing import Literal, Self
 
-from pydantic import PositiveInt, model_validator
+from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from tohum.config import Config
 from tohum.lora.config import LoraConfig, LoraKeys
@@ -29,6 +29,15 @@ class ExamplesSection(Config):
     file: str | None = None
     max_length: PositiveInt | None = None  # tokens of an example; None: the longest, at most the model's context
     overlong: Overlong | None = None  # what becomes of longer ones
+
+
+class AskingSection(ExamplesSection):
+    """`[data]` of stages that teach answers."""
+
+    template: str | None = None  # a style (alpaca, chatml, phi3) or a .jinja file; None: the model's own, else alpaca
+    fractions: tuple[float, float, float] = (0.85, 0.05, 0.1)  # train, validation, test
+    answers: NonNegativeInt | None = None  # test questions that are answered before and after; None: all
+    answer_tokens: PositiveInt = 128  # of an answer, at most
 
 
 class FinetuneTraining(RunSection):

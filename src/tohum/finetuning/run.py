@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from tohum.config import read_toml, validate, write_toml
-from tohum.errors import CheckpointError, ConfigError
+from tohum.errors import CheckpointError
 from tohum.files import sha256_json, write_json
 from tohum.finetuning.config import FinetuneRecipe
 from tohum.finetuning.resolve import settle_machine
@@ -157,17 +157,3 @@ def begin(request: Request[Recipe]) -> Begun[Recipe]:
     device = torch.device(t.device)
     return Begun(recipe=recipe, stored=stored is not None, ranks=Ranks.from_environment(device),
                  precision=Precision(dtype=DTYPES[t.dtype], device=device))
-
-
-def needed(value: str | None, what: str) -> Path:
-    """A path that the recipe must have. Raises ConfigError."""
-    if value is None:
-        raise ConfigError(f"no {what}: name it on the command line, or in the recipe")
-    return Path(value)
-
-
-def close(out: Path, result: dict[str, Any], state: TrainState) -> dict[str, Any]:
-    """Write the result; answers it."""
-    Journal(out).write("event", event="finished", step=state.step, seconds=round(state.seconds, 3))
-    write_json(out / "result.json", result)
-    return result

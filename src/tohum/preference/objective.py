@@ -2,8 +2,7 @@
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -14,18 +13,17 @@ from tohum.lora.adapter import adapters_off
 from tohum.model.loss import token_losses
 from tohum.model.network import Network
 from tohum.preference.batches import AnswerBatch
+from tohum.preference.config import WITH_REFERENCE, Method
 from tohum.preference.losses import dpo, kto, orpo, simpo
 from tohum.training.objective import Precision
 from tohum.training.ranks import Ranks
-
-Method = Literal["dpo", "orpo", "simpo", "kto"]
-WITH_REFERENCE: tuple[Method, ...] = ("dpo", "kto")
 
 
 class PreferenceObjective:
     """Callable for the loop. The reference is the same network with its adapters off: no second copy.
 
-    `taken()` gives the means since it was last asked: reward margin, accuracy (chosen above rejected), and for KTO kl.
+    `taken()` gives the means since it was last asked: `margin` of the rewards; `accuracy`, the share of pairs whose
+    chosen answer has the higher reward; `preferred`, the share whose chosen answer is the likelier one; KTO's `kl`.
     """
 
     def __init__(self, network: Network, precision: Precision, *, method: Method, beta: float, gamma: float,
@@ -57,7 +55,9 @@ class PreferenceObjective:
             losses = (orpo(chosen, rejected, -chosen, self.beta) if self.method == "orpo"
                       else simpo(chosen, rejected, self.beta, self.gamma))
             margin = chosen - rejected
-        self.note(margin=margin.detach().sum() * self.beta, accuracy=(margin > 0).sum(), count=len(margin))
+        first, second = log_p.detach().chunk(2)
+        self.note({"margin": margin.detach().sum() * self.beta, "accuracy": (margin > 0).sum(),
+                   "preferred": (first > second).sum()}, len(margin))
         return losses
 
     def single(self, batch: AnswerBatch, log_p: Tensor, reference: Tensor | None) -> Tensor:
@@ -68,7 +68,8 @@ class PreferenceObjective:
         ratio = log_p - reference
         sign = torch.where(batch.desirable, 1.0, -1.0)
         moved = (ratio.detach() - batch.kl) * sign
-        self.note(margin=(moved * self.beta).sum(), accuracy=(moved > 0).sum(), count=len(ratio))
+        self.note({"margin": (moved * self.beta).sum(), "accuracy": (moved > 0).sum(),
+                   "kl": batch.kl * len(ratio)}, len(ratio))
         return kto(ratio, batch.desirable, batch.kl.to(ratio.dtype), self.beta)
 
     def log_probabilities(self, rows: Batch) -> tuple[Tensor, Tensor]:
@@ -99,10 +100,10 @@ class PreferenceObjective:
         total, count = self.ranks.sum(moved)
         return (total / count.clamp(min=1)).clamp(min=0)
 
-    def note(self, *, margin: Tensor, accuracy: Tensor, count: int) -> None:
+    def note(self, sums: Mapping[str, Tensor], count: int) -> None:
         """Add to the figures."""
-        self.sums["margin"] += float(margin)
-        self.sums["accuracy"] += float(accuracy)
+        for name, value in sums.items():
+            self.sums[name] += float(value)
         self.count += count
 
     def taken(self) -> dict[str, float]:

@@ -1,0 +1,148 @@
+"""A file of preferences, a template and a tokenizer -> aligned answers with their prompts, and test questions."""
+
+from collections.abc import Sequence, Sized
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tohum.errors import ConfigError
+from tohum.evaluation.answer_file import AnswerRow
+from tohum.finetuning.asking import CANARIES, SIDES, Asking, encoder_for, example, question, share_out, tell
+from tohum.finetuning.base import Opened
+from tohum.finetuning.encode import Encoded, Encoder, encode_rows
+from tohum.finetuning.examples import ExampleSet
+from tohum.finetuning.fit import Report, fit
+from tohum.finetuning.stage import Say, needed
+from tohum.preference.config import PreferRecipe
+from tohum.preference.encode import EncodedPair, EncodedUnpaired, encode_pair, encode_unpaired
+from tohum.preference.pairs import Pair, Preferences, Unpaired, as_unpaired, read_preferences
+
+Rowed = Pair | Unpaired
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """One side of the split: row n of both sets answers the same prompt."""
+
+    chosen: ExampleSet
+    rejected: ExampleSet
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @property
+    def fingerprint(self) -> str:
+        return self.chosen.fingerprint[:32] + self.rejected.fingerprint[:32]
+
+    @property
+    def tokens(self) -> int:
+        return self.chosen.tokens + self.rejected.tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Singles:
+    """One side of the split for KTO: answers that are wanted or not."""
+
+    answers: ExampleSet
+    desirable: NDArray[np.bool_]
+    mismatched: ExampleSet  # the answer of row n after the prompt of row n - 1
+
+    def __len__(self) -> int:
+        return len(self.answers)
+
+    @property
+    def fingerprint(self) -> str:
+        return self.answers.fingerprint[:32] + self.mismatched.fingerprint[:32]
+
+    @property
+    def tokens(self) -> int:
+        return self.answers.tokens + self.mismatched.tokens
+
+
+Side = Pairs | Singles
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """A file, read, shared out and encoded; see finetuning/stage.py, `Prepared`."""
+
+    asking: Asking
+    sides: dict[str, Side]
+
+    @property
+    def train(self) -> Sized:
+        return self.sides["train"]
+
+    def to_json(self) -> dict[str, Any]:
+        """What the report shows of the data."""
+        return self.asking.to_json()
+
+
+def prepare(recipe: PreferRecipe, opened: Opened, say: Say) -> Rows:
+    """Read, share out, encode; shows the first examples. Raises DataError, ConfigError."""
+    d = recipe.data
+    found = read_preferences(needed(d.file, "data"))
+    say(found.described)
+    encoder, max_length = encoder_for(d, opened, say)
+    rows = rows_for(recipe, found)
+    parts = share_out(rows, lambda row: row.prompt, d.fractions, recipe.training.seed)
+    sides: dict[str, Side] = {}
+    reports: dict[str, Report] = {}
+    shown: Sequence[Encoded] = ()
+    for name in SIDES:
+        if not parts[name]:
+            continue
+        kept, reports[name] = fit(encode_rows(parts[name], lambda row: encoded(row, encoder)), max_length=max_length,
+                                  overlong=d.overlong or "drop")
+        sides[name] = side_of(kept, encoder, max_length)
+        if name == "train":
+            shown = [text for row in kept[:1] for text in row.texts]
+    tell(shown, reports, encoder, say)
+    questions = {name: [asked(row) for row in parts[name]] for name in ("validation", "test")}
+    asking = Asking(encoder=encoder, max_length=max_length, reports=reports, described=found.described,
+                    stop_ids=encoder.ending.stop_ids | opened.loaded.stop_ids,
+                    canaries=questions["validation"][:CANARIES], questions=questions["test"][: d.answers])
+    return Rows(asking=asking, sides=sides)
+
+
+def rows_for(recipe: PreferRecipe, found: Preferences) -> Sequence[Rowed]:
+    """Pairs; for KTO single answers, made of pairs where the file has those. Raises ConfigError."""
+    if recipe.preference.method == "kto":
+        return found.unpaired or as_unpaired(found.pairs)
+    if not found.pairs:
+        raise ConfigError(f"--method {recipe.preference.method} compares two answers to one prompt, but the file holds "
+                          "single answers with labels\nuse --method kto, or a file with chosen and rejected")
+    return found.pairs
+
+
+def encoded(row: Rowed, encoder: Encoder) -> list[EncodedPair] | list[EncodedUnpaired]:
+    """By the one encoder."""
+    return encode_pair(row, encoder) if isinstance(row, Pair) else encode_unpaired(row, encoder)
+
+
+def asked(row: Rowed) -> AnswerRow:
+    """The prompt, and the chosen answer as the expected one."""
+    return question(row.prompt, row.chosen if isinstance(row, Pair) else row.completion, row.place)
+
+
+def side_of(kept: Sequence[EncodedPair | EncodedUnpaired], encoder: Encoder, max_length: int) -> Side:
+    """Encoded rows -> sets."""
+    singles = [row for row in kept if isinstance(row, EncodedUnpaired)]
+    if not singles:
+        pairs = [row for row in kept if isinstance(row, EncodedPair)]
+        return Pairs(chosen=ExampleSet(example(row.chosen) for row in pairs),
+                     rejected=ExampleSet(example(row.rejected) for row in pairs))
+    return Singles(answers=ExampleSet(example(row.text) for row in singles),
+                   desirable=np.array([row.desirable for row in singles]),
+                   mismatched=ExampleSet(example(strange(singles[n - 1].text, row.text).cut(max_length))
+                                         for n, row in enumerate(singles)))
+
+
+def strange(prompt: Encoded, answer: Encoded) -> Encoded:
+    """The prompt of one row before the answer of another."""
+    head = prompt.learned.index(True) if any(prompt.learned) else len(prompt.ids)
+    tail = answer.learned.index(True)
+    return Encoded(ids=prompt.ids[:head] + answer.ids[tail:], place=answer.place,
+                   learned=[False] * head + answer.learned[tail:])
