@@ -124,7 +124,7 @@ def test_a_target_that_matches_nothing_is_refused_with_the_nearest_name(tmp_path
 
 
 def test_adapters_are_switched_on_one_base_without_touching_it(tmp_path):
-    theirs, network, table = base("llama-grouped-tied", tmp_path / "base")
+    _, network, table = base("llama-grouped-tied", tmp_path / "base")
     spots, ids = places(network, table), some_ids()
     plain = network.logits(ids)
     weights = {name: value.clone() for name, value in network.state_dict().items()}

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "finetune": ("finetune", "Teach a model to classify, to follow instructions, to prefer."),
     "classify": ("classify", "Label and probabilities of a text, or of every text of a file."),
     "merge": ("merge", "Fold a LoRA adapter into its base, certified."),
+    "judge": ("judge", "Let another model score answers, over any OpenAI-compatible endpoint."),
     "evaluate": ("evaluate", "Loss, perplexity and bits per byte of a model on a text."),
     "report": ("report", "One offline HTML page of a run, or of two side by side."),
     "env": ("env", "A machine report to paste into an issue."),

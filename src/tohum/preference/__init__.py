@@ -1,1 +1,1 @@
-"""Preferences: pairs of answers, one better -> a model that prefers it: DPO, ORPO, SimPO, KTO."""
+"""Preferences: answers that are better than others -> a model that gives such answers."""

@@ -117,9 +117,9 @@ def rows_for(recipe: PreferRecipe, found: Preferences) -> Sequence[Rowed]:
     return found.pairs
 
 
-def encoded(row: Rowed, encoder: Encoder) -> list[EncodedPair] | list[EncodedUnpaired]:
+def encoded(row: Rowed, encoder: Encoder) -> list[EncodedPair | EncodedUnpaired]:
     """By the one encoder."""
-    return encode_pair(row, encoder) if isinstance(row, Pair) else encode_unpaired(row, encoder)
+    return [*(encode_pair(row, encoder) if isinstance(row, Pair) else encode_unpaired(row, encoder))]
 
 
 def asked(row: Rowed) -> AnswerRow:

@@ -1,4 +1,4 @@
-"""A preference run from end to end: recipe, model and preferences -> run folder -> margins, answers before and after."""
+"""A preference run from end to end: recipe, model and preferences -> run folder -> margins and answers."""
 
 import json
 from collections.abc import Iterable, Mapping

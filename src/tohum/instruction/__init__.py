@@ -1,0 +1,1 @@
+"""Instructions: files of questions and answers -> a model that follows instructions."""
