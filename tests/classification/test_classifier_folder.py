@@ -32,7 +32,7 @@ def classifier_of(case, folder):
 
 
 def weights_of(classifier):
-    own = {name: value for name, value in classifier.network.state_dict().items()}
+    own = dict(classifier.network.state_dict().items())
     return own | {"score.weight": classifier.score.weight}
 
 
