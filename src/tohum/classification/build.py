@@ -60,7 +60,7 @@ def build(work: Work[ClassifyRecipe, Rows]) -> ClassSetup:
                       precision=begun.precision, fingerprint=train.fingerprint,
                       objective=class_objective(classifier, begun.precision, weights, first),
                       files=files_of(recipe, work.opened, rows), sample=lambda: (),
-                      evaluate=lambda guard: validate(sides["validation"], rows, guard),
+                      evaluate_first=False, evaluate=lambda guard: validate(sides["validation"], rows, guard),
                       tokens_per_step=round(train.tokens / len(train) * work.batch_rows),
                       validation=sides["validation"], test=sides["test"])
 

@@ -9,14 +9,14 @@ from tohum.classification.testing import tested
 from tohum.finetuning.stage import Say, Stage, finetune
 from tohum.training.run_folder import Request
 
-DEFAULT_EPOCHS, DEFAULT_BATCH_ROWS = 2, 16
+SEEN_ROWS, BATCH_ROWS = 3000, 16  # where the user says nothing
 CONTRACT = ("accuracy", "macro_f1", "per_class", "majority_baseline")  # also at the top of the `--json` object
 
 
 def classify(request: Request[ClassifyRecipe], say: Say) -> dict[str, Any]:
     """See finetuning/stage.py, `finetune`."""
     stage: Stage[ClassifyRecipe, Rows] = Stage(
-        kind="classify", epochs=DEFAULT_EPOCHS, batch_rows=DEFAULT_BATCH_ROWS, prepare=prepare,
+        kind="classify", seen_rows=SEEN_ROWS, batch_rows=BATCH_ROWS, prepare=prepare,
         before=lambda work: None, build=build, after=after)
     result = finetune(request, stage, say)
     return result | {name: result["test"][name] for name in CONTRACT}

@@ -14,6 +14,7 @@ Recipe = TypeVar("Recipe", bound=FinetuneRecipe)
 LR: dict[Train | None, float] = {None: 5e-4, "all": 5e-5, "last-block": 3e-4, "head": 3e-3}
 MICRO_TOKENS, GPU_MICRO_TOKENS = 1024, 16384
 REPORTS = 400
+MOST_EPOCHS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +22,15 @@ class Sizes:
     """What the defaults of a stage follow from."""
 
     rows: int  # training examples
-    epochs: int  # where neither epochs nor steps are given
+    seen_rows: int  # where neither epochs nor steps are given: as many epochs as reach this, MOST_EPOCHS at most
     batch_rows: int
+    lr_scale: float = 1.0  # of the rates above
     evaluations: int = 2  # per epoch
+
+    @property
+    def epochs(self) -> int:
+        """Few examples are seen several times, many once."""
+        return min(MOST_EPOCHS, max(1, math.ceil(self.seen_rows / max(1, self.rows))))
 
 
 def settle_machine(recipe: Recipe) -> Recipe:
@@ -52,7 +59,7 @@ def resolve(recipe: Recipe, sizes: Sizes, world_size: int) -> Recipe:
                 "eval_every": given(t.eval_every, every), "save_every": given(t.save_every, every),
                 "sample_every": given(t.sample_every, every), "report_every": t.report_every or max(
                     1, steps // REPORTS)}
-    optimizer: dict[str, Any] = {"lr": LR[t.train], "weight_decay": 0.0 if t.train is None else 0.01,
+    optimizer: dict[str, Any] = {"lr": LR[t.train] * sizes.lr_scale, "weight_decay": 0.0 if t.train is None else 0.01,
                                  "beta1": 0.9, "beta2": 0.999}
     optimizer |= recipe.optimizer.model_dump(exclude_none=True)
     lora = recipe.lora.model_dump() | ({"rank": recipe.lora.rank or DEFAULT_RANK} if t.train is None else {})

@@ -53,6 +53,7 @@ class Setup:
     sample: Sample
     tokens_per_step: int  # for a person
     figures: Figures = nothing  # of the training steps since it was last asked, for the journal
+    evaluate_first: bool = True  # before the first step; a new class head knows nothing yet
     dropout: bool = True  # preference losses compare two passes, which must see the same network
 
 
@@ -113,7 +114,7 @@ def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: Sto
     with Progress(loop_plan(recipe).steps, setup.tokens_per_step, enabled=ranks.is_main) as progress:
         watch = FinetuneWatch(journal=journal, progress=progress, evaluation=setup.evaluate, samples=setup.sample,
                               figures=setup.figures, report_every=t.report_every or 1)
-        if not checkpoint.steps(out):
+        if setup.evaluate_first and not checkpoint.steps(out):
             with contextlib.suppress(StopRequested):  # what the model could do before; a stop is seen by the loop
                 watch.evaluate(TrainState(), stop)
         state = train(out, loop_plan(recipe), parts, identity, watch, stop)

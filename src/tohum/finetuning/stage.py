@@ -78,8 +78,9 @@ class Stage(Generic[Recipe, Rows]):
     """What differs."""
 
     kind: str
-    epochs: int  # where the user says nothing
+    seen_rows: int  # these three where the user says nothing: see finetuning/resolve.py, `Sizes`
     batch_rows: int
+    lr_scale: float = 1.0
     prepare: Callable[[Recipe, Opened, Say], Rows]
     before: Callable[[Work[Recipe, Rows]], None]  # what the model can do untrained; nothing is frozen yet
     build: Callable[[Work[Recipe, Rows]], Setup]
@@ -101,7 +102,8 @@ def finetune(request: Request[Recipe], stage: Stage[Recipe, Rows], say: Say) -> 
         say(opened.note)
     rows = stage.prepare(begun.recipe, opened, say)
     if not begun.stored:
-        sizes = Sizes(rows=len(rows.train), epochs=stage.epochs, batch_rows=stage.batch_rows)
+        sizes = Sizes(rows=len(rows.train), seen_rows=stage.seen_rows, batch_rows=stage.batch_rows,
+                      lr_scale=stage.lr_scale)
         begun = replace(begun, recipe=resolve(begun.recipe, sizes, begun.ranks.world_size))
         start(request, begun.recipe, {"kind": stage.kind, "data": rows.to_json()}, begun.ranks)
     opened.keep()

@@ -19,7 +19,7 @@ from tohum.seeding import generator
 from tohum.training.objective import language_objective
 from tohum.training.run_folder import Request
 
-DEFAULT_EPOCHS, DEFAULT_BATCH_ROWS = 2, 8
+SEEN_ROWS, BATCH_ROWS = 1800, 8  # where the user says nothing
 
 Here = Work[InstructRecipe, Rows]
 
@@ -27,7 +27,7 @@ Here = Work[InstructRecipe, Rows]
 def instruct(request: Request[InstructRecipe], say: Say) -> dict[str, Any]:
     """See finetuning/stage.py, `finetune`."""
     stage: Stage[InstructRecipe, Rows] = Stage(
-        kind="instruct", epochs=DEFAULT_EPOCHS, batch_rows=DEFAULT_BATCH_ROWS, prepare=prepare,
+        kind="instruct", seen_rows=SEEN_ROWS, batch_rows=BATCH_ROWS, prepare=prepare,
         before=lambda work: trials(work).before(work.opened.loaded), build=build, after=after)
     return finetune(request, stage, say)
 

@@ -25,7 +25,8 @@ from tohum.preference.prepare import Pairs, Rows, Side, prepare
 from tohum.seeding import generator
 from tohum.training.run_folder import Request
 
-DEFAULT_EPOCHS, DEFAULT_BATCH_ROWS = 1, 8
+SEEN_ROWS, BATCH_ROWS = 900, 8  # where the user says nothing
+LR_SCALE = 0.2  # a preference is a small push; at the rate of other stages the answers fall apart
 UNTRAINED = "untrained.json"  # what the objective says of the test pairs before the first step
 FLAT = 1e-6  # a reward margin below is none
 
@@ -35,7 +36,7 @@ Here = Work[PreferRecipe, Rows]
 def prefer(request: Request[PreferRecipe], say: Say) -> dict[str, Any]:
     """See finetuning/stage.py, `finetune`. Raises ConfigError for a method that cannot have its reference."""
     stage: Stage[PreferRecipe, Rows] = Stage(
-        kind="prefer", epochs=DEFAULT_EPOCHS, batch_rows=DEFAULT_BATCH_ROWS, prepare=checked_prepare,
+        kind="prefer", seen_rows=SEEN_ROWS, batch_rows=BATCH_ROWS, lr_scale=LR_SCALE, prepare=checked_prepare,
         before=lambda work: trials(work).before(work.opened.loaded), build=build, after=after)
     return finetune(request, stage, say)
 
