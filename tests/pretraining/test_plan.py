@@ -9,7 +9,7 @@ from tohum.data_sampling.shards import DataFolder
 from tohum.machine import process_seconds
 from tohum.pretraining import budget as budgets
 from tohum.pretraining import plan as planning
-from tohum.pretraining.budget import Budget
+from tohum.training.budget import Budget
 from tohum.pretraining.corpus import Statistics, statistics
 from tohum.pretraining.describe import describe
 from tohum.pretraining.forecast import curve_at, standing_at

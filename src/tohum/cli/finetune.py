@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tohum.cli.options import COUNT, FOLDER, force_option, json_option, recipe_options
+from tohum.cli.options import COUNT, DURATION, FOLDER, force_option, json_option, recipe_options
 from tohum.cli.output import emit, say
 from tohum.cli.training_options import training_options
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from tohum.finetuning.config import FinetuneRecipe
 
 KEYS = {"model": "model.folder", "data": "data.file", "lora_rank": "lora.rank", "train": "training.train",
-        "epochs": "training.epochs", "steps": "training.steps", "overlong": "data.overlong",
-        "max_length": "data.max_length", "max_hours": "training.max_hours", "patience": "training.patience",
+        "epochs": "training.epochs", "budget": "training.budget", "steps": "training.steps",
+        "overlong": "data.overlong", "max_length": "data.max_length", "max_hours": "training.max_hours",
+        "patience": "training.patience",
         "seed": "training.seed", "device": "training.device", "dtype": "training.dtype",
         "balance": "data.balance", "text_column": "data.text_column", "label_column": "data.label_column",
         "template": "data.template", "loss": "data.loss", "method": "preference.method"}
@@ -42,6 +43,8 @@ def finetune_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--overlong", type=click.Choice(["drop", "truncate", "error"]),
                      help="What becomes of examples longer than --max-length."),
         click.option("--max-length", type=click.IntRange(2), help="Tokens of an example."),
+        click.option("--budget", type=DURATION, help="Time for training, such as 10m; a run that would take longer is "
+                     "shortened. The test comes after it."),
         click.option("--steps", type=COUNT, help="Optimizer steps, in place of --epochs."),
         click.option("--epochs", type=click.IntRange(1), help="Passes over the training examples."),
         click.option("--train", type=click.Choice(["all", "last-block", "head"]),

@@ -3,15 +3,17 @@
 A key that is None is chosen before step 0 (finetuning/resolve.py), and the resolved recipe is stored in the run.
 """
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import NonNegativeInt, PositiveInt, model_validator
+from pydantic import BeforeValidator, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from tohum.config import Config
 from tohum.lora.config import LoraConfig, LoraKeys
 from tohum.training.config import OptimizerSection, RunSection
 from tohum.training.schedule import ScheduleConfig
+from tohum.units import parse_seconds
 
+Seconds = Annotated[PositiveFloat, BeforeValidator(parse_seconds)]
 Train = Literal["all", "last-block", "head"]
 Overlong = Literal["drop", "truncate", "error"]
 DEFAULT_RANK = 16
@@ -45,6 +47,7 @@ class FinetuneTraining(RunSection):
 
     epochs: PositiveInt | None = None
     steps: PositiveInt | None = None
+    budget: Seconds | None = None  # of the steps and validations; a run that would take longer is shortened
     batch_rows: PositiveInt | None = None  # examples of one optimizer step, over all ranks
     micro_tokens: PositiveInt | None = None  # tokens of one forward pass
     train: Train | None = None  # None: a LoRA adapter

@@ -18,8 +18,9 @@ from tohum.finetuning.config import FinetuneRecipe
 from tohum.finetuning.resolve import settle_machine
 from tohum.finetuning.trainable import Trainable
 from tohum.finetuning.watch import Evaluate, Figures, FinetuneWatch, Sample, nothing
-from tohum.machine import peak_memory_bytes, tune_allocator
+from tohum.machine import peak_memory_bytes, process_seconds, tune_allocator
 from tohum.training import checkpoint
+from tohum.training.budget import Budget
 from tohum.training.checkpoint import Identity, ModelFiles
 from tohum.training.journal import Journal
 from tohum.training.loop import TrainPlan, train
@@ -35,6 +36,7 @@ from tohum.training.stopping import StopRequested, StopRequests
 Recipe = TypeVar("Recipe", bound=FinetuneRecipe)
 REPEATABLE = ("max_hours", "keep_last", "patience")  # keys that a resume may give anew
 NOT_THE_WEIGHTS = (*REPEATABLE, "report_every", "sample_every", "save_every", "file", "folder")
+PACE_STEPS = 5
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
 
 
@@ -113,7 +115,7 @@ def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: Sto
     journal = Journal(out, enabled=ranks.is_main)
     with Progress(loop_plan(recipe).steps, setup.tokens_per_step, enabled=ranks.is_main) as progress:
         watch = FinetuneWatch(journal=journal, progress=progress, evaluation=setup.evaluate, samples=setup.sample,
-                              figures=setup.figures, report_every=t.report_every or 1)
+                              figures=setup.figures, report_every=t.report_every or 1, budget=budget_of(out, recipe))
         if setup.evaluate_first and not checkpoint.steps(out):
             with contextlib.suppress(StopRequested):  # what the model could do before; a stop is seen by the loop
                 watch.evaluate(TrainState(), stop)
@@ -125,6 +127,16 @@ def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: Sto
                "train_loss": state.loss, "val_loss": state.best_loss, "best_step": state.best_step,
                "peak_memory_bytes": peak_memory_bytes(setup.precision.device), "checkpoint": str(best)}
     return Done(state=state, figures=figures)
+
+
+def budget_of(out: Path, recipe: FinetuneRecipe) -> Budget | None:
+    """What is left of training.budget for this start; work of starts before counts."""
+    t = recipe.training
+    if t.budget is None:
+        return None
+    saved = checkpoint.steps(out)
+    before = checkpoint.read_state(out / "checkpoints" / f"step-{saved[-1]:08d}")["state"]["seconds"] if saved else 0.0
+    return Budget(process_seconds() + t.budget - before, 0.0, t.steps or 1, after_steps=PACE_STEPS)
 
 
 def loop_plan(recipe: FinetuneRecipe) -> TrainPlan:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tohum.training.budget import Budget
 from tohum.training.journal import Journal
 from tohum.training.progress import Progress
 from tohum.training.state import TrainState
@@ -31,6 +32,7 @@ class FinetuneWatch:
     samples: Sample
     figures: Figures = nothing
     report_every: int = 1
+    budget: Budget | None = None
 
     def evaluate(self, state: TrainState, stop: StopRequests) -> float:
         """Validation loss, and a line in the journal."""
@@ -48,8 +50,8 @@ class FinetuneWatch:
             self.journal.sample(step=state.step, tokens=state.tokens, seconds=round(state.seconds, 3), **sample)
 
     def adjust(self, state: TrainState) -> TrainState:
-        """Nothing to adjust."""
-        return state
+        """Shorten a run that would miss its budget."""
+        return self.budget.adjust(state, self.journal, self.progress.say) if self.budget else state
 
     def stepped(self, state: TrainState, result: StepResult) -> None:
         """Move the progress line; now and then a line of the stage's own figures."""

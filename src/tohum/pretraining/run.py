@@ -10,7 +10,6 @@ from tohum.data_sampling.shards import DataFolder
 from tohum.errors import CheckpointError, ConfigError
 from tohum.files import write_json
 from tohum.machine import peak_memory_bytes, pick_device, process_seconds, tune_allocator
-from tohum.pretraining.budget import Budget
 from tohum.pretraining.build import Built, build
 from tohum.pretraining.closing import close
 from tohum.pretraining.config import PretrainRecipe, ResolvedRecipe
@@ -18,6 +17,7 @@ from tohum.pretraining.forecast import Forecast
 from tohum.pretraining.plan import Plan, make_plan
 from tohum.pretraining.watch import RunWatch
 from tohum.training import checkpoint
+from tohum.training.budget import Budget
 from tohum.training.journal import Journal
 from tohum.training.loop import train
 from tohum.training.progress import Progress

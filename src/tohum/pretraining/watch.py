@@ -9,10 +9,10 @@ from tohum.data_sampling.shards import DataFolder
 from tohum.evaluation.perplexity import Evaluation, evaluate
 from tohum.generation.choice import Choice
 from tohum.generation.text import generate_text
-from tohum.pretraining.budget import Budget
 from tohum.pretraining.build import Built
 from tohum.pretraining.config import ResolvedRecipe
 from tohum.pretraining.forecast import Forecast
+from tohum.training.budget import Budget
 from tohum.training.journal import Journal
 from tohum.training.progress import Progress
 from tohum.training.state import TrainState
@@ -71,18 +71,7 @@ class RunWatch:
         """Predict again at fixed fractions; shorten a run that would miss its budget."""
         if self.forecast:
             self.forecast.look(state, self.journal)
-        if not self.budget:
-            return state
-        adjusted = self.budget.check(state)
-        if adjusted.shortening and adjusted.shortening != state.shortening:
-            over = adjusted.shortening.at == adjusted.shortening.steps
-            self.journal.write("event", event="deadline" if over else "shortened", step=state.step,
-                               seconds=round(state.seconds, 3), steps=adjusted.shortening.steps,
-                               planned=self.built.plan.steps)
-            self.progress.say(f"the budget is over: ending with step {state.step:,}" if over else
-                              f"slower than planned: {adjusted.shortening.steps:,} steps instead of "
-                              f"{self.built.plan.steps:,}, to end inside the budget")
-        return adjusted
+        return self.budget.adjust(state, self.journal, self.progress.say) if self.budget else state
 
     def stepped(self, state: TrainState, result: StepResult) -> None:
         """Move the progress line."""
