@@ -7,7 +7,7 @@ import pytest
 
 from tohum.data_sampling.shards import DataFolder
 from tohum.machine import process_seconds
-from tohum.pretraining import budget as budgets
+from tohum.training import budget as budgets
 from tohum.pretraining import plan as planning
 from tohum.training.budget import Budget
 from tohum.pretraining.corpus import Statistics, statistics
