@@ -18,6 +18,7 @@ from tohum.data_sampling.windows import IGNORED, PADDING
 from tohum.finetuning.examples import ExampleSet
 
 Packing = Literal["isolated", "padded"]
+DEAR_WIDTH = 3000  # tokens of a row at which attention costs as much as the matrices (about six times the width D)
 Vectors = NDArray[np.float32]  # (tokens of all examples, D): see frozen.py
 
 
@@ -31,8 +32,17 @@ def micro_batches(examples: ExampleSet, chosen: NDArray[np.int64], *, packing: P
 
 
 def packed(lengths: NDArray[np.int64], by_length: NDArray[np.int64]) -> list[list[int]]:
-    """First fit decreasing into rows as long as the longest example: each row is a list of examples."""
-    width = int(lengths[by_length[0]]) if len(by_length) else 0
+    """Rows of examples, in the width that costs least: narrow rows leave gaps, wide ones cost attention."""
+    if not len(by_length):
+        return []
+    longest, total = int(lengths[by_length[0]]), int(lengths[by_length].sum())
+    widths = {max(longest, -(-total // count)) for count in range(1, len(by_length) + 1)}
+    tried = [(width, first_fit(lengths, by_length, width)) for width in sorted(widths)]
+    return min(tried, key=lambda pair: len(pair[1]) * pair[0] * (1 + pair[0] / DEAR_WIDTH))[1]
+
+
+def first_fit(lengths: NDArray[np.int64], by_length: NDArray[np.int64], width: int) -> list[list[int]]:
+    """First fit decreasing into rows of that width."""
     rows: list[list[int]] = []
     room: list[int] = []
     for number in by_length.tolist():

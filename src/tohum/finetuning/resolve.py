@@ -11,7 +11,7 @@ from tohum.machine import cores, has_bf16_arithmetic, pick_device
 Recipe = TypeVar("Recipe", bound=FinetuneRecipe)
 
 # Peak rates of AdamW by what is trained. LoRA takes about ten times the rate of full tuning, at any rank.
-LR: dict[Train | None, float] = {None: 5e-4, "all": 5e-5, "last-block": 3e-4, "head": 3e-3}
+LR: dict[Train | None, float] = {None: 3e-4, "all": 5e-5, "last-block": 3e-4, "head": 3e-3}
 MICRO_TOKENS, GPU_MICRO_TOKENS = 1024, 16384
 REPORTS = 400
 MOST_EPOCHS = 5

@@ -26,7 +26,7 @@ from tohum.seeding import generator
 from tohum.training.run_folder import Request
 
 SEEN_ROWS, BATCH_ROWS = 900, 8  # where the user says nothing
-LR_SCALE = 0.2  # a preference is a small push; at the rate of other stages the answers fall apart
+LR_SCALE = 1 / 3  # a preference is a small push; at the rate of other stages the answers fall apart
 UNTRAINED = "untrained.json"  # what the objective says of the test pairs before the first step
 FLAT = 1e-6  # a reward margin below is none
 
