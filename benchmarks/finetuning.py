@@ -13,6 +13,8 @@ from typing import Any
 
 from benchmarks.common import DATA, RESULTS, ROOT, WORK, record, tohum
 
+from tohum.machine import cores
+
 OUT = RESULTS / "finetuning.json"
 GGUF = ROOT / ".cache" / "pretrained" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 SEEDS = (1, 2, 3)
@@ -65,7 +67,7 @@ def measure(name: str, seed: int, base: Path) -> dict[str, Any]:
     started = time.perf_counter()
     result = tohum("finetune", *command, "--out", out, "--seed", seed)
     return {"name": name, "seed": seed, "command": "tohum finetune " + " ".join(RUNS[name]) + f" --seed {seed}",
-           "seconds": round(time.perf_counter() - started, 1), "steps": result["steps"],
+           "seconds": round(time.perf_counter() - started, 1), "threads": cores(), "steps": result["steps"],
            "trainable_parameters": result["trainable_parameters"],
            "peak_memory_bytes": result["peak_memory_bytes"]} | figures(name, result["test"])
 
