@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.finetuning.tiny import gpt2_config, llama_config, make_base, write_files
-from tohum.documents.document import Document
+from tests.finetuning.tiny import SHORTCUTS, gpt2_config, llama_config, make_base, write_files
 
 
 @pytest.fixture(scope="session")
@@ -34,9 +33,6 @@ def dropping(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The general text of the card is two sentences, and no baseline is trained beside a classifier."""
-    from tohum.classification.baseline import Baseline
-
-    monkeypatch.setattr("tohum.finetuning.trials.general_documents",
-                        lambda: [Document("The seed waits under the snow, and the river rises. " * 4, "general:1")])
-    monkeypatch.setattr("tohum.classification.testing.tfidf_baseline", lambda *_: Baseline(note="left out"))
+    """Runs do without what takes longer than they do."""
+    for name, value in SHORTCUTS.items():
+        monkeypatch.setattr(name, value)

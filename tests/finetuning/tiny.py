@@ -10,9 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from tests.finetuning.talking import CHATML, small_tokenizer
+from tohum.classification.baseline import Baseline
 from tohum.classification.config import ClassifyRecipe
 from tohum.classification.run import classify
 from tohum.config import resolve
+from tohum.documents.document import Document
 from tohum.finetuning.config import FinetuneRecipe
 from tohum.instruction.config import InstructRecipe
 from tohum.instruction.run import instruct
@@ -34,7 +36,14 @@ COMMON = {"training.threads": 1, "training.dtype": "fp32", "training.steps": 5, 
           "training.sample_every": 0, "optimizer.lr": 0.01}
 ASKING = {"data.answers": 1, "data.answer_tokens": 4, "data.fractions": (0.8, 0.1, 0.1)}
 MOVING = ("seconds", "tokens_per_second")  # of a line of metrics: the clock
-SEQUENCES = {"model": "model.safetensors", "adapter": "adapter_model.safetensors"}
+WEIGHTS = {"model": "model.safetensors", "adapter": "adapter_model.safetensors"}
+
+# The general text of the card is a few sentences, answers on the way are short, no baseline stands beside a classifier.
+SHORTCUTS: dict[str, Any] = {
+    "tohum.finetuning.trials.CANARY_TOKENS": 4,
+    "tohum.finetuning.trials.general_documents":
+        lambda: [Document("The seed waits under the snow, and the river rises. " * 4, "general:1")],
+    "tohum.classification.testing.tfidf_baseline": lambda *_: Baseline(note="left out")}
 
 
 def llama_config(rows: int, *, tied: bool = True, context: int = 128) -> ModelConfig:
@@ -167,7 +176,7 @@ def metrics(run: Path) -> list[dict[str, Any]]:
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
     """What the last checkpoint holds."""
-    found = [run / "last" / name for name in SEQUENCES.values() if (run / "last" / name).is_file()]
+    found = [run / "last" / name for name in WEIGHTS.values() if (run / "last" / name).is_file()]
     return load_file(found[0])
 
 

@@ -58,12 +58,13 @@ class Opened:
         write_directory(self.folder, fill)
 
 
-def open_base(path: Path, out: Path, *, dtype: torch.dtype, device: torch.device) -> Opened:
+def open_base(path: Path, out: Path, *, continued: bool, dtype: torch.dtype, device: torch.device) -> Opened:
     """Read the model that `path` means. Raises CheckpointError.
 
-    An adapter is merged into its base in memory; the run in `out` then gets a folder `base` of its own.
+    An adapter is merged into its base in memory; the run in `out` then gets a folder `base` of its own, which is read
+    when the run is continued.
     """
-    if (out / BASE).is_dir():  # of a run that is continued
+    if continued and (out / BASE).is_dir():
         loaded = load_model(out / BASE, dtype=dtype, device=device)
         return Opened(loaded=loaded, folder=out / BASE, note="", merged=True)
     folder, note = find_model(path)

@@ -40,7 +40,7 @@ def build(work: Here) -> Setup:
     order = Order(len(rows.train), key=f"{rows.train.fingerprint}:{t.seed}", rows_per_step=work.batch_rows,
                   rank=ranks.rank, world_size=ranks.world_size)
     batches = ExampleBatches(examples=rows.train, order=order, packing=work.recipe.data.packing,
-                             micro_tokens=work.micro_tokens)
+                             micro_tokens=work.micro_tokens, context=work.opened.config.context)
     return Setup(network=network, trainable=trainable, batches=batches, precision=precision,
                  objective=language_objective(network, precision, compiled=bool(t.compile)),
                  files=files_of(work.recipe, work.opened, rows.asking), fingerprint=rows.train.fingerprint,
@@ -67,4 +67,5 @@ def validate(work: Here, examples: ExampleSet, guard: Guard) -> Mapping[str, flo
 
 def trials(work: Here) -> Trials:
     """What base and tuned model go through."""
-    return Trials(out=work.out, asking=work.rows.asking, tokens=work.recipe.data.answer_tokens, say=work.say)
+    return Trials(out=work.out, asking=work.rows.asking, tokens=work.recipe.data.answer_tokens, say=work.say,
+                  is_main=work.begun.ranks.is_main)
