@@ -86,9 +86,10 @@ def test_another_seed_gives_another_run(dropping, files, tmp_path):
 
 
 def labelled(base, files, out, *more):
-    return ("finetune", "classify", base, "--data", files / "labelled.tsv", "--out", out, "--steps", 40,
+    return ("finetune", "classify", base, "--data", files / "labelled.tsv", "--out", out, "--steps", 12,
             "--set", "training.threads=1", "--set", "training.save_every=7", "--set", "lora.dropout=0.1",
-            "--set", "training.micro_tokens=64", "--set", "training.eval_every=10", "--dtype", "fp32", *more)
+            "--set", "training.micro_tokens=128", "--set", "training.eval_every=10", "--set",
+            "training.batch_rows=4", "--dtype", "fp32", *more)
 
 
 @pytest.mark.slow
