@@ -119,6 +119,17 @@ def take_score(network: Classifier, adapter: Adapter, folder: Path) -> None:
     network.score.weight.copy_(found)
 
 
+@torch.no_grad()
+def take_rows(network: Network, rows: Mapping[int, Tensor], folder: Path) -> None:
+    """Trained rows of the token table, in the place of the base's. Raises CheckpointError for rows that do not fit."""
+    weight = network.embedding.token.weight  # (V, D)
+    if odd := [token for token, row in rows.items() if token >= len(weight) or row.shape != weight[0].shape]:
+        raise CheckpointError(f"{folder}: has a row of token {odd[0]}, but the base's table is {list(weight.shape)}\n"
+                              "it was trained on another base, or on one with tokens added")
+    for token, row in rows.items():
+        weight[token] = row.to(weight)
+
+
 def token_module(table: Table) -> str:
     """The name of the token table without its last part."""
     return table.token.removesuffix(".weight")
@@ -150,6 +161,7 @@ def load_adapted(folder: Path, *, base: Path | None = None, dtype: torch.dtype |
     table = read_family(under)[0].table
     stored = read_adapter(folder, places(loaded.network, table), token_module(table))
     attach(loaded.network, stored.adapter)
+    take_rows(loaded.network, stored.adapter.token_rows, folder)
     return LoadedModel(folder=folder, config=loaded.config, network=loaded.network), stored
 
 
