@@ -40,6 +40,7 @@ def compared(asked: Comparison) -> tuple[dict[str, Any], str]:
     from tohum.evaluation.card import make_card
     from tohum.evaluation.card_text import card_text
     from tohum.evaluation.compare import measure
+    from tohum.evaluation.general_text import WINDOW_TOKENS
     from tohum.evaluation.perplexity import total
     from tohum.evaluation.respond import manner_of
     from tohum.loading.find import find_model
@@ -47,7 +48,9 @@ def compared(asked: Comparison) -> tuple[dict[str, Any], str]:
 
     base_context = load_config(find_model(asked.base)[0]).context
     loaded = open_model(asked.tuned, asked.device, asked.dtype)
-    length = window_length(asked.max_length, min(base_context, loaded.config.context))
+    context = min(base_context, loaded.config.context)
+    longest = context if asked.texts or asked.data else min(context, WINDOW_TOKENS)
+    length = window_length(asked.max_length, context) if asked.max_length else longest
     trial, manner = trial_of(asked, length), manner_of(loaded)
     say(f"measuring {loaded.folder}")
     after = measure(loaded, trial, manner=manner)
