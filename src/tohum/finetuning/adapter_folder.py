@@ -6,7 +6,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tohum.loading.keys import read_json
 from tohum.loading.names import FUSED_TRANSPOSED, TRANSPOSED, Table, rules_for
 from tohum.lora.adapter import Adapter, attach, current
 from tohum.lora.config import LoraConfig
+from tohum.lora.rows import TrainedRows
 from tohum.lora.store import CONFIG, Place, Stored, read_adapter, read_config, write_adapter
 from tohum.model.classifier import Classifier, trunk
 from tohum.model.network import Network
@@ -76,7 +77,7 @@ class AdapterFiles:
         inner = trunk(network)
         extra = {SCORE: network.score.weight.detach()} if isinstance(network, Classifier) else {}
         adapter = current(inner, self.lora)
-        stored = Stored(adapter=Adapter(config=self.lora, factors=adapter.factors, extra=extra),
+        stored = Stored(adapter=replace(adapter, extra=extra),
                         base=str(self.base.folder), task="SEQ_CLS" if extra else "CAUSAL_LM")
         write_adapter(folder, stored, places(inner, self.base.table), token_module(self.base.table))
         self.tokenizer.save(folder)
@@ -93,6 +94,7 @@ class AdapterFiles:
         inner = trunk(network)
         stored = read_adapter(folder, places(inner, self.base.table), token_module(self.base.table))
         take_values(inner, stored.adapter)
+        take_rows(inner, stored.adapter)
         if isinstance(network, Classifier):
             take_score(network, stored.adapter, folder)
 
@@ -106,6 +108,14 @@ def take_values(network: Network, adapter: Adapter) -> None:
             parameter = getattr(layer, own)
             if parameter is not None and value is not None:
                 parameter.copy_(value)
+
+
+@torch.no_grad()
+def take_rows(network: Network, adapter: Adapter) -> None:
+    """Copy token rows into the parameter that is there."""
+    table = network.embedding.token
+    if isinstance(table, TrainedRows):
+        table.lora_rows.copy_(torch.stack([adapter.token_rows[i] for i in table.places.tolist()]))
 
 
 @torch.no_grad()
@@ -149,7 +159,7 @@ def load_adapted(folder: Path, *, base: Path | None = None, dtype: torch.dtype |
     table = read_family(under)[0].table
     stored = read_adapter(folder, places(loaded.network, table), token_module(table))
     attach(loaded.network, stored.adapter)
-    return LoadedModel(folder=folder, config=loaded.config, network=loaded.network), stored
+    return LoadedModel(folder=folder, config=loaded.network.config, network=loaded.network), stored
 
 
 def check_base(folder: Path, base: Path) -> None:

@@ -97,7 +97,7 @@ def finetune(request: Request[Recipe], stage: Stage[Recipe, Rows], say: Say) -> 
     if begun.stored and (finished := finished_result(out)):
         return finished
     opened = open_base(needed(begun.recipe.model.folder, "model"), out, dtype=torch.float32,
-                       device=begun.precision.device)
+                       device=begun.precision.device, new_tokens=begun.recipe.lora.new_tokens)
     if opened.note:
         say(opened.note)
     rows = stage.prepare(begun.recipe, opened, say)

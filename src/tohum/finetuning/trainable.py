@@ -15,6 +15,7 @@ from tohum.errors import ConfigError
 from tohum.finetuning.config import LoraSection, Train
 from tohum.lora.adapter import add_lora, lora_layers
 from tohum.model.classifier import Classifier, trunk
+from tohum.tokenizing.tokenizer import Tokenizer
 from tohum.units import human_bytes
 
 STATE_BYTES = 12  # of a trained parameter beside its value: gradient and two running means in float32
@@ -35,12 +36,13 @@ class Trainable:
                 f"gradients and optimizer need {human_bytes(saved)} less than for all of them")
 
 
-def freeze(module: nn.Module, train: Train | None, lora: LoraSection, generator: torch.Generator) -> Trainable:
+def freeze(module: nn.Module, train: Train | None, lora: LoraSection, generator: torch.Generator,
+           tokenizer: Tokenizer) -> Trainable:
     """Set requires_grad all through the network, or add LoRA. Raises ConfigError for a choice that trains nothing."""
     network, layers = trunk(module), len(trunk(module).blocks)
     if train is None:
-        add_lora(network, lora.settled(), generator)
-        first = min(int(name.split(".")[1]) for name in lora_layers(network))
+        add_lora(network, lora.settled(), generator, tokenizer.ids_of(lora.new_tokens))
+        first = 0 if lora.new_tokens else min(int(name.split(".")[1]) for name in lora_layers(network))
     else:
         module.requires_grad_(train == "all")
         first = {"all": 0, "last-block": layers - 1, "head": layers}[train]
