@@ -55,6 +55,7 @@ def build(work: Work[ClassifyRecipe, Rows]) -> ClassSetup:
                           frozen_of(work, classifier, name, side.examples, first))
              for name, side in rows.sides.items()}
     batches = ExampleBatches(examples=train, order=order, packing="isolated", micro_tokens=work.micro_tokens,
+                             context=work.opened.config.context,
                              vectors=sides["train"].vectors)
     weights = torch.tensor([rows.split.class_weights[label] for label in rows.labels])
     return ClassSetup(network=classifier, classifier=classifier, trainable=trainable, batches=batches,

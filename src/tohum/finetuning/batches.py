@@ -48,12 +48,13 @@ class ExampleBatches:
     order: Order
     packing: Packing
     micro_tokens: int
+    context: int  # of the network
     vectors: Vectors | None = None
 
     def step(self, step: int) -> Iterator[Batch]:
         """The micro-batches of this rank in that optimizer step."""
         yield from micro_batches(self.examples, self.order.at(step), packing=self.packing,
-                                 micro_tokens=self.micro_tokens, vectors=self.vectors)
+                                 micro_tokens=self.micro_tokens, context=self.context, vectors=self.vectors)
 
     def epoch(self, step: int) -> float:
         """Passes over the data before this step."""
@@ -63,4 +64,4 @@ class ExampleBatches:
 def in_order(examples: ExampleSet, *, micro_tokens: int, vectors: Vectors | None = None) -> Iterator[Batch]:
     """All examples, for evaluation: sorted by length, padded, the same micro-batches each time."""
     yield from micro_batches(examples, np.arange(len(examples)), packing="padded", micro_tokens=micro_tokens,
-                             vectors=vectors)
+                             context=0, vectors=vectors)

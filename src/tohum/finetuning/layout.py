@@ -23,20 +23,25 @@ Vectors = NDArray[np.float32]  # (tokens of all examples, D): see frozen.py
 
 
 def micro_batches(examples: ExampleSet, chosen: NDArray[np.int64], *, packing: Packing, micro_tokens: int,
-                  vectors: Vectors | None = None) -> Iterator[Batch]:
-    """The chosen examples (numbers, in any order), in passes of about `micro_tokens` tokens."""
+                  context: int, vectors: Vectors | None = None) -> Iterator[Batch]:
+    """The chosen examples (numbers, in any order), in passes of about `micro_tokens` tokens.
+
+    context: tokens that the network takes in a row; no example is longer.
+    """
     by_length = chosen[np.argsort(-examples.lengths[chosen], kind="stable")]
-    rows = packed(examples.lengths, by_length) if packing == "isolated" else [[int(number)] for number in by_length]
+    rows = [[int(number)] for number in by_length]
+    if packing == "isolated":
+        rows = packed(examples.lengths, by_length, context)
     for group in groups(examples.lengths, rows, micro_tokens):
         yield assemble(examples, group, vectors)
 
 
-def packed(lengths: NDArray[np.int64], by_length: NDArray[np.int64]) -> list[list[int]]:
+def packed(lengths: NDArray[np.int64], by_length: NDArray[np.int64], context: int) -> list[list[int]]:
     """Rows of examples, in the width that costs least: narrow rows leave gaps, wide ones cost attention."""
     if not len(by_length):
         return []
     longest, total = int(lengths[by_length[0]]), int(lengths[by_length].sum())
-    widths = {max(longest, -(-total // count)) for count in range(1, len(by_length) + 1)}
+    widths = {min(context, max(longest, -(-total // count))) for count in range(1, len(by_length) + 1)}
     tried = [(width, first_fit(lengths, by_length, width)) for width in sorted(widths)]
     return min(tried, key=lambda pair: len(pair[1]) * pair[0] * (1 + pair[0] / DEAR_WIDTH))[1]
 

@@ -41,7 +41,7 @@ def build(work: Here) -> Setup:
     order = Order(len(rows.train), key=f"{rows.train.fingerprint}:{t.seed}", rows_per_step=work.batch_rows,
                   rank=ranks.rank, world_size=ranks.world_size)
     batches = ExampleBatches(examples=rows.train, order=order, packing=work.recipe.data.packing,
-                             micro_tokens=work.micro_tokens)
+                             micro_tokens=work.micro_tokens, context=work.opened.config.context)
     return Setup(network=network, trainable=trainable, batches=batches, precision=precision,
                  objective=language_objective(network, precision, compiled=bool(t.compile)),
                  files=files_of(work.recipe, work.opened, rows.asking), fingerprint=rows.train.fingerprint,
