@@ -5,8 +5,12 @@ import torch
 
 import tohum
 from tohum.errors import CheckpointError, ConfigError
+from tohum.finetuning.adapter_folder import AdapterFiles, Base
 from tohum.generation.text import generate_text
 from tohum.handle import Choice
+from tohum.loading.folder import load_model
+from tohum.lora.adapter import add_lora, lora_layers
+from tohum.lora.config import LoraConfig
 
 from .exporting.conftest import make_folder
 from .exporting.conftest import words as words_fixture
@@ -45,3 +49,40 @@ def test_logprobs_are_those_of_the_definition(model):
 def test_a_folder_that_is_none(tmp_path):
     with pytest.raises(CheckpointError, match="no such folder"):
         tohum.load(tmp_path / "nothing")
+
+
+@pytest.fixture(scope="module")
+def tuned(model, tmp_path_factory):
+    """Two adapters on the model's folder, in files."""
+    folders = {}
+    for number, name in enumerate(("first", "second")):
+        network = load_model(model.loaded.folder).network
+        add_lora(network, LoraConfig(rank=2), torch.Generator().manual_seed(number))
+        for layer in lora_layers(network).values():
+            layer.lora_b.data.normal_(generator=torch.Generator().manual_seed(number + 5)).mul_(0.5)
+        folders[name] = tmp_path_factory.mktemp("a") / name
+        folders[name].mkdir()
+        AdapterFiles(base=Base.of(model.loaded.folder), lora=LoraConfig(rank=2),
+                     tokenizer=model.loaded.tokenizer).save(folders[name], network)
+    return folders
+
+
+def test_adapters_are_switched_by_name_and_give_what_each_gives_alone(model, tuned):
+    plain = model.logprobs("the seed waits").logprobs
+    several = tohum.load(model.loaded.folder, adapters=tuned)
+    assert several.logprobs("the seed waits").logprobs == plain
+    for name, folder in tuned.items():
+        several.use(name)
+        found = several.logprobs("the seed waits").logprobs
+        assert found != plain
+        assert found == pytest.approx(tohum.load(folder).logprobs("the seed waits").logprobs, abs=1e-4)
+    several.use(None)
+    assert several.logprobs("the seed waits").logprobs == plain
+    with pytest.raises(ConfigError, match="no adapter 'third'; there are first, second"):
+        several.use("third")
+
+
+def test_an_adapter_of_other_weights_is_refused(tuned, words, tmp_path):
+    other = make_folder(tmp_path / "other", words, words.vocab_size + 1)
+    with pytest.raises(CheckpointError, match="was trained on weights"):
+        tohum.load(other, adapters=tuned)

@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(path: Any, *, device: str = "auto", dtype: str = "auto", int8: bool = False) -> "Model":
+def load(path: Any, *, device: str = "auto", dtype: str = "auto", int8: bool = False,
+         adapters: Any = None) -> "Model":
     """A model folder or a run (its best checkpoint) -> an object that continues and scores texts.
 
     int8 keeps its matrices as bytes: a quarter of the memory, faster one token at a time, a little less exact.
+    adapters: names and folders of LoRA adapters on this model; `use(name)` switches between them.
     """
     from tohum.handle import Model
 
-    return Model.load(path, device=device, dtype=dtype, int8=int8)
+    return Model.load(path, device=device, dtype=dtype, int8=int8, adapters=adapters)

@@ -1,7 +1,7 @@
 """Handle: a model in Python, in three lines: load, generate, logprobs."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,17 @@ from torch import Tensor
 
 from tohum.config import validate
 from tohum.errors import CheckpointError, ConfigError
-from tohum.finetuning.adapter_folder import is_adapter, labels_of, load_adapted
+from tohum.finetuning.adapter_folder import check_base, is_adapter, labels_of, load_adapted, places, token_module
 from tohum.generation.choice import Choice
 from tohum.generation.int8 import decode_in_bytes
 from tohum.generation.mode import evaluating
 from tohum.generation.text import Ends, OnText, generate_text
 from tohum.loading.classifier import is_classifier
 from tohum.loading.find import find_model
-from tohum.loading.folder import LoadedModel, load_model
+from tohum.loading.folder import LoadedModel, load_model, read_family
+from tohum.lora.adapter import Adapter, attach, detach
 from tohum.lora.merge import merge
+from tohum.lora.store import read_adapter
 from tohum.machine import pick_device
 
 
@@ -33,14 +35,31 @@ class Scored:
 
 @dataclass(frozen=True)
 class Model:
-    """A model folder in memory."""
+    """A model folder in memory, with any number of adapters that stand beside it."""
 
     loaded: LoadedModel
+    adapters: Mapping[str, Adapter] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto", dtype: str = "auto", int8: bool = False) -> "Model":
-        """Open a model folder or a run; int8: its matrices as bytes. Raises CheckpointError, ConfigError."""
-        return cls(load_at(Path(path), device, dtype, int8=int8))
+    def load(cls, path: str | Path, *, device: str = "auto", dtype: str = "auto", int8: bool = False,
+             adapters: Mapping[str, str | Path] | None = None) -> "Model":
+        """Open a model folder or a run; int8: its matrices as bytes. Raises CheckpointError, ConfigError.
+
+        adapters: name -> adapter folder or LoRA run on this base; `use` switches between them at no cost.
+        """
+        if adapters and int8:
+            raise ConfigError("adapters stand on a base of floats; leave int8 out")
+        loaded = load_at(Path(path), device, dtype, int8=int8)
+        return cls(loaded, {name: open_adapter(Path(folder), loaded) for name, folder in (adapters or {}).items()})
+
+    def use(self, name: str | None) -> None:
+        """Answer with the adapter of that name from now on; None: the base alone. Raises ConfigError."""
+        if name is None:
+            detach(self.loaded.network)
+        elif name in self.adapters:
+            attach(self.loaded.network, self.adapters[name])
+        else:
+            raise ConfigError(f"no adapter '{name}'; there are {', '.join(self.adapters) or 'none'}")
 
     def generate(self, prompt: str | Sequence[str], *, max_tokens: int = 128, stop: Sequence[str] = (),
                  on_text: OnText | None = None, **choice: Any) -> Any:
@@ -71,6 +90,14 @@ class Model:
         scores = logits.float().log_softmax(-1).gather(1, torch.tensor(ids[1:], device=logits.device)[:, None])
         return Scored(token_ids=ids[1:], texts=[words.token_text(token) for token in ids[1:]],
                       logprobs=scores[:, 0].tolist())
+
+
+def open_adapter(path: Path, loaded: LoadedModel) -> Adapter:
+    """The adapter that a path means, for this base. Raises CheckpointError for one of another base."""
+    folder, _ = find_model(path)
+    check_base(folder, loaded.folder)
+    table = read_family(loaded.folder)[0].table
+    return read_adapter(folder, places(loaded.network, table), token_module(table)).adapter
 
 
 def load_at(path: Path, device: str, dtype: str, *, int8: bool = False,

@@ -21,6 +21,7 @@ from tohum.finetuning.base import open_base
 from tohum.handle import load_at
 from tohum.instruction.prepare import prepare
 from tohum.loading.folder import load_model
+from tohum.lora.adapter import adapters_off, detach
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 IDS = torch.arange(40).reshape(2, 20) * 7 % 300
@@ -109,11 +110,24 @@ def test_trained_rows_of_the_token_table_come_with_an_adapter_of_peft(base, tmp_
     theirs.save_pretrained(tmp_path / "adapter")
     ids = torch.tensor([[3, 8, 310, 3, 9, 310]])
     close(load_adapted(tmp_path / "adapter", base=base)[0].network.logits(ids), theirs.eval()(ids).logits)
-    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
-    config["trainable_token_indices"] = [3, 400]
-    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match=r"has a row of token 400, but the base's table is \[312, 32\]"):
-        load_adapted(tmp_path / "adapter", base=base)
+
+
+def test_new_tokens_are_no_part_of_the_reference_and_leave_with_their_adapter(base, files, tmp_path):
+    CASES["dpo"].fit(base, files, tmp_path / "run", lora__new_tokens=("<wise>",), training__eval_every=1)
+    first = next(line for line in metrics(tmp_path / "run") if line["kind"] == "evaluation")
+    assert first["loss"] == float(-F.logsigmoid(torch.zeros(())))
+    network, plain = load_adapted(tmp_path / "run" / "last")[0].network, load_model(base).network.logits(IDS)
+    moved = network.logits(IDS)
+    assert float((moved[..., :312] - plain).detach().abs().max()) > 0.1
+    new = torch.tensor([[312, 5, 312]])
+    assert network.config.vocab_size == 313
+    with adapters_off(network):
+        assert torch.equal(network.logits(IDS)[..., :312], plain)
+        before = network.logits(new)
+    assert float((network.logits(new) - before).detach().abs().max()) > 1e-3
+    detach(network)
+    assert torch.equal(network.logits(IDS)[..., :312], plain)
+    assert torch.equal(network.logits(new), before)
 
 
 def test_an_adapter_tuned_further_stands_on_a_merged_base_also_where_another_run_was(base, files, tmp_path):

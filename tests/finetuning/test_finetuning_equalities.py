@@ -71,7 +71,7 @@ def test_float32_gives_the_losses_of_float64(name, base, files, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_and_one_are_the_same_run(base, files, tmp_path):
-    changes = {name: FP64 for name in SPREAD} | {f"{name}:narrow": {} for name in ("classify", "instruct", "kto")}
+    changes = dict.fromkeys(SPREAD, FP64) | {f"{name}:narrow": {} for name in ("classify", "instruct", "kto")}
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
          "-m", "tests.finetuning.two_ranks", str(base), str(files), str(tmp_path / "two"), json.dumps(changes)],

@@ -7,7 +7,6 @@ import shutil
 import pytest
 
 from tests.finetuning.commands import command
-from tests.finetuning.talking import CHATML
 from tests.finetuning.tiny import (
     CASES,
     make_base,
@@ -17,6 +16,7 @@ from tests.finetuning.tiny import (
     write_rows,
     write_singles,
 )
+from tohum.finetuning.asking import share_out
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 QUICK = ("--steps", 1, "--dtype", "fp32", "--set", "training.threads=1")
@@ -64,7 +64,7 @@ def test_an_empty_text_is_left_out_of_training_and_refused_as_a_question(tune, r
     done = tune("classify", text_file(tmp_path / "rows.tsv", rows))
     assert done.code == 0, done.err
     assert "left out: 1 rows, empty text" in done.err
-    assert "text 1 is empty" in run("classify", tmp_path / "out", "--text", "").refused()
+    assert "--text: text 1 is empty" in run("classify", tmp_path / "out", "--text", "").refused()
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5])
@@ -105,7 +105,7 @@ def test_conversations_that_cannot_be_learned_are_refused_with_their_line(rows, 
 
 
 @pytest.mark.parametrize(("more", "message"), [
-    (("--max-length", 8), "nothing is left to train on; 24 dropped: longer than 8 tokens"),
+    (("--max-length", 8), "nothing is left to train on; 25 dropped: longer than 8 tokens"),
     (("--max-length", 8, "--overlong", "truncate"), "no token of an answer within the length"),
     (("--max-length", 12, "--overlong", "error"), "tokens, but the length is 12"),
     (("--max-length", 4000), "the model's context is 128 tokens"),
@@ -206,9 +206,14 @@ def test_a_refused_command_leaves_the_run_that_was_there(tune, files, tmp_path):
 
 def test_texts_that_are_too_long_on_a_small_side_do_not_end_the_run(tune, tmp_path):
     """Validation and test go without."""
-    rows = [{"prompt": f"Say {number}?", "completion": "tree " * (200 if number % 4 == 0 else 2)} for number in range(12)]
-    done = tune("instruct", write_rows(tmp_path / "rows.jsonl", rows), "--set", "data.fractions=[0.5,0.25,0.25]",
-                "--set", "data.answer_tokens=2")
-    assert done.code == 0, done.err
-    assert "longer than 128 tokens" in done.err
-    assert CHATML
+    rows = [{"prompt": f"Say {number}?", "completion": "tree " * 2} for number in range(12)]
+    sides = share_out(rows, lambda row: [{"role": "user", "content": row["prompt"]}], (0.8, 0.1, 0.1), 1337)
+    for row in sides["validation"] + sides["test"]:
+        row["completion"] = "tree " * 200
+    for stage, answers in (("instruct", rows), ("prefer", [
+            {"prompt": row["prompt"], "chosen": row["completion"], "rejected": "stone"} for row in rows])):
+        done = tune(stage, write_rows(tmp_path / "rows.jsonl", answers), "--set", "data.answer_tokens=2",
+                    "--set", "data.fractions=[0.8,0.1,0.1]", "--force")
+        assert done.code == 0, done.err
+        for side in ("validation", "test"):
+            assert f"note: the run goes without {side} rows: " in done.err

@@ -50,7 +50,7 @@ def test_a_finetuning_run_stopped_and_continued_gives_the_same_bits(name, droppi
     results = [CASES[name].fit(dropping, files, whole, **RUNS[name])]
     with monkeypatch.context() as patch:
         stopping_after(patch, 5, passes)
-        with pytest.raises(StoppedError, match="checkpoint of step 5 saved.*\nrun again with --resume") as stopped:
+        with pytest.raises(StoppedError, match=r"checkpoint of step 5 saved.*\nrun again with --resume") as stopped:
             CASES[name].fit(dropping, files, broken, **RUNS[name])
     assert stopped.value.exit_code == 75
     assert name == "classify-head" or min(passes) >= 2
@@ -178,7 +178,7 @@ def test_resume_on_other_data_is_refused(name, write, base, files, tmp_path):
         write(file, flipped=True)  # the same answers, with the other marks
     else:
         write(file, 33)
-    with pytest.raises(CheckpointError, match="made with another data fingerprint: [0-9a-f]{64}, now [0-9a-f]{64}"):
+    with pytest.raises(CheckpointError, match=r"made with another data fingerprint: [0-9a-f]{64}, now [0-9a-f]{64}"):
         CASES[name].fit(base, tmp_path, tmp_path / "run", resume=True)
 
 

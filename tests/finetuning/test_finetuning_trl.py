@@ -111,7 +111,7 @@ def objective_of(tuned, method, beta, gamma=0.0):
 
 def pairs_of(tuned, file, count=ROWS):
     rows = read_preferences(file).pairs[:count]
-    return side_of(encode_rows(rows, lambda row: encode_pair(row, tuned.encoder)).examples, tuned.encoder, 128)
+    return side_of(encode_rows(rows, lambda row: encode_pair(row, tuned.encoder)).examples, 128)
 
 
 def batch_of(side):
@@ -178,7 +178,7 @@ def test_kto_of_trl_has_our_loss_with_its_estimate_of_the_kl(tuned, files, tmp_p
                            for ids, mask in ids_of({"input_ids": batch["KL_input_ids"], "attention_mask":
                                                     batch["KL_attention_mask"]}, batch["KL_completion_mask"]))
     rows = read_preferences(files / "singles.jsonl").unpaired[:ROWS]
-    side = side_of(encode_rows(rows, lambda row: encode_unpaired(row, tuned.encoder)).examples, tuned.encoder, 128)
+    side = side_of(encode_rows(rows, lambda row: encode_unpaired(row, tuned.encoder)).examples, 128)
     assert ours_of(side.answers) == ids_of(batch, batch["completion_mask"])
     objective = objective_of(tuned, "kto", 0.3)
     source = SingleBatches(answers=side.answers, desirable=side.desirable, mismatched=strangers, micro_tokens=100,

@@ -6,7 +6,7 @@ from tohum.classification.build import ClassSetup, build
 from tohum.classification.config import ClassifyRecipe
 from tohum.classification.prepare import Rows, prepare
 from tohum.classification.testing import tested
-from tohum.finetuning.stage import Say, Stage, finetune
+from tohum.finetuning.stage import CLASSES, Say, Stage, finetune
 from tohum.training.run_folder import Request
 
 SEEN_ROWS, BATCH_ROWS = 3000, 16  # where the user says nothing
@@ -16,7 +16,7 @@ CONTRACT = ("accuracy", "macro_f1", "per_class", "majority_baseline")  # also at
 def classify(request: Request[ClassifyRecipe], say: Say) -> dict[str, Any]:
     """See finetuning/stage.py, `finetune`."""
     stage: Stage[ClassifyRecipe, Rows] = Stage(
-        kind="classify", seen_rows=SEEN_ROWS, batch_rows=BATCH_ROWS, prepare=prepare,
+        kind=CLASSES, seen_rows=SEEN_ROWS, batch_rows=BATCH_ROWS, prepare=prepare,
         before=lambda work: None, build=build, after=after)
     result = finetune(request, stage, say)
     return result | {name: result["test"][name] for name in CONTRACT}

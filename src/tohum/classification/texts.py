@@ -1,5 +1,6 @@
 """A file of texts without labels -> the texts, in its order: lines, or one column of a table."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,14 @@ def texts_of(file: Path, text_column: str | None) -> list[str]:
     columns = resolve_all(replace(table, names=names), text_column, own=not header) if text_column else [0]
     return ["\n".join(str(cells[column] or "") for column in columns)
             for _, cells in table.rows[1 if header else 0:]]
+
+
+def check_texts(texts: Sequence[str], where: str) -> None:
+    """Before the first is classified. Raises DataError for one without any character."""
+    for number, text in enumerate(texts, 1):
+        if not text.strip():
+            raise DataError(f"{where}: text {number:,} is empty; a classifier needs something to read\n"
+                            "leave it out, or fill it in")
 
 
 def lines(file: Path) -> list[str]:

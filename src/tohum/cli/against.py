@@ -40,14 +40,15 @@ def compared(asked: Comparison) -> tuple[dict[str, Any], str]:
     from tohum.evaluation.card import make_card
     from tohum.evaluation.card_text import card_text
     from tohum.evaluation.compare import measure
+    from tohum.evaluation.general_text import WINDOW_TOKENS
     from tohum.evaluation.perplexity import total
     from tohum.evaluation.respond import manner_of
-    from tohum.loading.find import find_model
-    from tohum.loading.folder import load_config
 
-    base_context = load_config(find_model(asked.base)[0]).context
+    base_context = context_of(asked.base)
     loaded = open_model(asked.tuned, asked.device, asked.dtype)
-    length = window_length(asked.max_length, min(base_context, loaded.config.context))
+    context = min(base_context, loaded.config.context)
+    longest = context if asked.texts or asked.data else min(context, WINDOW_TOKENS)
+    length = window_length(asked.max_length, context) if asked.max_length else longest
     trial, manner = trial_of(asked, length), manner_of(loaded)
     say(f"measuring {loaded.folder}")
     after = measure(loaded, trial, manner=manner)
@@ -58,6 +59,16 @@ def compared(asked: Comparison) -> tuple[dict[str, Any], str]:
     card = make_card(before, after, questions=trial.questions, text=trial.text)
     result, _ = figures(total(after.general), after.model_sha256, length)
     return result | {"against": card.as_dict()}, card_text(card)
+
+
+def context_of(path: Path) -> int:
+    """Tokens that a model reads at once, before it is opened; an adapter's are its base's. Raises CheckpointError."""
+    from tohum.finetuning.adapter_folder import base_folder, is_adapter
+    from tohum.loading.find import find_model
+    from tohum.loading.folder import load_config
+
+    folder, _ = find_model(path)
+    return load_config(base_folder(folder) if is_adapter(folder) else folder).context
 
 
 def trial_of(asked: Comparison, length: int) -> "Trial":

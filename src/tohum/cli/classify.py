@@ -1,7 +1,7 @@
 """`tohum classify`: a classifier and texts -> label and probability of every class."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +41,8 @@ def command(model: Path, texts: tuple[str, ...], file: Path | None, text_column:
     if bool(texts) == (file is not None):
         raise ConfigError("classify needs something to classify: give either --text TEXT or --file FILE")
     formats = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32, "auto": torch.float32}
+    given = read_texts(texts, file, text_column)
     predictor = load_predictor(model, device=pick_device(device), dtype=formats[dtype])
-    given = list(texts) if file is None else read_texts(file, text_column)
     rows = answers(predictor, given)
     if file is None:
         show(list(rows), as_json)
@@ -54,11 +54,13 @@ def command(model: Path, texts: tuple[str, ...], file: Path | None, text_column:
         say(f"{len(given):,} texts; probabilities at temperature {predictor.temperature:.3f}")
 
 
-def read_texts(file: Path, text_column: str | None) -> list[str]:
-    """Every text of a file, in its order. Raises DataError, ConfigError."""
-    from tohum.classification.texts import texts_of
+def read_texts(texts: Sequence[str], file: Path | None, text_column: str | None) -> list[str]:
+    """Those of the command line, or every text of a file, in its order. Raises DataError, ConfigError."""
+    from tohum.classification.texts import check_texts, texts_of
 
-    return texts_of(file, text_column)
+    found = list(texts) if file is None else texts_of(file, text_column)
+    check_texts(found, "--text" if file is None else str(file))
+    return found
 
 
 def answers(predictor: "Predictor", texts: list[str]) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,14 @@ class Scale(nn.Module):
         return f"{self.factor:g}"
 
 
+class TokenTable(nn.Embedding):
+    """The table (V, D) itself."""
+
+    def matrix(self) -> Tensor:
+        """(V, D): what a tied head reads."""
+        return self.weight
+
+
 class InputEmbedding(nn.Module):
     """ids -> what the first block reads: token vectors, scaled, plus positions, then dropout.
 
@@ -30,7 +38,7 @@ class InputEmbedding(nn.Module):
 
     def __init__(self, vocab_size: int, width: int, *, scale: float, position: nn.Module, dropout: float):
         super().__init__()
-        self.token = nn.Embedding(vocab_size, width)
+        self.token = TokenTable(vocab_size, width)
         self.scale = Scale(scale) if scale != 1 else nn.Identity()
         self.position = position
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()

@@ -6,7 +6,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tohum.loading.keys import read_json
 from tohum.loading.names import FUSED_TRANSPOSED, TRANSPOSED, Table, rules_for
 from tohum.lora.adapter import Adapter, Factors, attach, current
 from tohum.lora.config import LoraConfig
+from tohum.lora.rows import TrainedRows
 from tohum.lora.store import CONFIG, Place, Stored, parted, read_adapter, read_config, write_adapter
 from tohum.model.classifier import Classifier, trunk
 from tohum.model.network import Network
@@ -76,7 +77,7 @@ class AdapterFiles:
         inner = trunk(network)
         extra = {SCORE: network.score.weight.detach()} if isinstance(network, Classifier) else {}
         adapter = current(inner, self.lora)
-        stored = Stored(adapter=Adapter(config=self.lora, factors=adapter.factors, extra=extra),
+        stored = Stored(adapter=replace(adapter, extra=extra),
                         base=str(self.base.folder), task="SEQ_CLS" if extra else "CAUSAL_LM")
         write_adapter(folder, stored, places(inner, self.base.table), token_module(self.base.table))
         self.tokenizer.save(folder)
@@ -94,6 +95,7 @@ class AdapterFiles:
         spots = places(inner, self.base.table)
         stored = read_adapter(folder, spots, token_module(self.base.table))
         take_values(inner, parted(stored.adapter, spots, current(inner, self.lora).factors))
+        take_rows(inner, stored.adapter)
         if isinstance(network, Classifier):
             take_score(network, stored.adapter, folder)
 
@@ -110,6 +112,14 @@ def take_values(network: Network, adapter: Mapping[str, Factors]) -> None:
 
 
 @torch.no_grad()
+def take_rows(network: Network, adapter: Adapter) -> None:
+    """Copy token rows into the parameter that is there."""
+    table = network.embedding.token
+    if isinstance(table, TrainedRows):
+        table.lora_rows.copy_(torch.stack([adapter.token_rows[i] for i in table.places.tolist()]))
+
+
+@torch.no_grad()
 def take_score(network: Classifier, adapter: Adapter, folder: Path) -> None:
     """A classifier's head. Raises CheckpointError where it is missing or of another size."""
     found: Tensor | None = adapter.extra.get(SCORE)
@@ -117,17 +127,6 @@ def take_score(network: Classifier, adapter: Adapter, folder: Path) -> None:
         raise CheckpointError(f"{folder}: its {SCORE} is {'missing' if found is None else list(found.shape)}; "
                               f"expected {list(network.score.weight.shape)}")
     network.score.weight.copy_(found)
-
-
-@torch.no_grad()
-def take_rows(network: Network, rows: Mapping[int, Tensor], folder: Path) -> None:
-    """Trained rows of the token table, in the place of the base's. Raises CheckpointError for rows that do not fit."""
-    weight = network.embedding.token.weight  # (V, D)
-    if odd := [token for token, row in rows.items() if token >= len(weight) or row.shape != weight[0].shape]:
-        raise CheckpointError(f"{folder}: has a row of token {odd[0]}, but the base's table is {list(weight.shape)}\n"
-                              "it was trained on another base, or on one with tokens added")
-    for token, row in rows.items():
-        weight[token] = row.to(weight)
 
 
 def token_module(table: Table) -> str:
@@ -161,8 +160,7 @@ def load_adapted(folder: Path, *, base: Path | None = None, dtype: torch.dtype |
     table = read_family(under)[0].table
     stored = read_adapter(folder, places(loaded.network, table), token_module(table))
     attach(loaded.network, stored.adapter)
-    take_rows(loaded.network, stored.adapter.token_rows, folder)
-    return LoadedModel(folder=folder, config=loaded.config, network=loaded.network), stored
+    return LoadedModel(folder=folder, config=loaded.network.config, network=loaded.network), stored
 
 
 def check_base(folder: Path, base: Path) -> None:

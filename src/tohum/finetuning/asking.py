@@ -12,9 +12,9 @@ from tohum.finetuning.adapter_folder import AdapterFiles, Base
 from tohum.finetuning.base import Opened
 from tohum.finetuning.config import AskingSection, FinetuneRecipe
 from tohum.finetuning.conversations import Messages
-from tohum.finetuning.encode import Encoded, Encoder, Loss
+from tohum.finetuning.encode import Encoded, Encoder, Loss, encode_rows
 from tohum.finetuning.examples import Example
-from tohum.finetuning.fit import Report
+from tohum.finetuning.fit import F, NothingLeftError, Overlong, Report, fit
 from tohum.finetuning.preview import has_colour, preview
 from tohum.seeding import derive
 from tohum.tokenizing.styles import choose_template
@@ -93,6 +93,22 @@ def share_out(rows: Sequence[Row], prompt: Callable[[Row], Messages], fractions:
     test = counts[0] + counts[1]
     parts = {"validation": names[: counts[0]], "test": names[counts[0] : test], "train": names[test:]}
     return {side: [row for name in parts[side] for row in groups[name]] for side in SIDES}
+
+
+def fit_sides(parts: Mapping[str, Sequence[Row]], encode: Callable[[Row], list[F]], *, max_length: int,
+              overlong: Overlong, say: Say) -> tuple[dict[str, list[F]], dict[str, Report]]:
+    """What fits of each side, and its report; validation and test may be left with nothing. Raises DataError."""
+    kept: dict[str, list[F]] = {}
+    reports: dict[str, Report] = {}
+    for side, rows in parts.items():
+        try:
+            kept[side], reports[side] = fit(encode_rows(rows, encode), max_length=max_length, overlong=overlong)
+        except NothingLeftError as error:
+            if side == "train":
+                raise
+            if rows:
+                say(f"note: the run goes without {side} rows: {str(error).splitlines()[0]}")
+    return kept, reports
 
 
 def example(encoded: Encoded) -> Example:

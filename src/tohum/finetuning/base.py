@@ -1,16 +1,20 @@
 """The model to be tuned: a model folder, a run or an adapter -> network, tokenizer, template, what ends a text."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
 
+from tohum.errors import CheckpointError
 from tohum.files import write_directory
-from tohum.finetuning.adapter_folder import is_adapter, load_adapted
+from tohum.finetuning.adapter_folder import is_adapter, labels_of, load_adapted
+from tohum.loading.classifier import is_classifier
 from tohum.loading.find import find_model
 from tohum.loading.folder import LoadedModel, load_model, save_model
 from tohum.lora.merge import merge
+from tohum.lora.rows import grow
 from tohum.model.config import ModelConfig
 from tohum.model.network import Network
 from tohum.tokenizing.template import ChatTemplate, load_template, save_template
@@ -38,6 +42,7 @@ class Opened:
 
     @property
     def tokenizer(self) -> Tokenizer:
+        """With new tokens, where the recipe names any."""
         return self.loaded.tokenizer
 
     @cached_property
@@ -50,27 +55,40 @@ class Opened:
         if not self.merged or self.folder.is_dir():
             return
 
-        def fill(draft: Path) -> None:
-            save_model(draft, self.config, self.network.state_dict(), self.tokenizer, stop_ids=self.loaded.stop_ids)
+        def fill(draft: Path) -> None:  # a table that has grown is stored so
+            save_model(draft, self.config, self.network.state_dict(), self.loaded.tokenizer,
+                       stop_ids=self.loaded.stop_ids)
             if self.template:
                 save_template(draft, self.template)
 
         write_directory(self.folder, fill)
 
 
-def open_base(path: Path, out: Path, *, continued: bool, dtype: torch.dtype, device: torch.device) -> Opened:
+def open_base(path: Path, out: Path, *, continued: bool, dtype: torch.dtype, device: torch.device,
+              new_tokens: Sequence[str] = ()) -> Opened:
     """Read the model that `path` means. Raises CheckpointError.
 
     An adapter is merged into its base in memory; the run in `out` then gets a folder `base` of its own, which is read
     when the run is continued.
     """
+    note, merged = "", False
     if continued and (out / BASE).is_dir():
-        loaded = load_model(out / BASE, dtype=dtype, device=device)
-        return Opened(loaded=loaded, folder=out / BASE, note="", merged=True)
-    folder, note = find_model(path)
-    if is_adapter(folder):
-        loaded, _ = load_adapted(folder, dtype=dtype, device=device)
-        merge(loaded.network)
-        note = f"{note or folder}: an adapter; it is merged into its base first, and the result kept in {out / BASE}"
-        return Opened(loaded=loaded, folder=out / BASE, note=note, merged=True)
-    return Opened(loaded=load_model(folder, dtype=dtype, device=device), folder=folder, note=note, merged=False)
+        folder, merged = out / BASE, True
+        loaded = load_model(folder, dtype=dtype, device=device)
+    else:
+        folder, note = find_model(path)
+        if is_classifier(folder) or (is_adapter(folder) and labels_of(folder)):
+            raise CheckpointError(f"{folder}: is a classifier, whose class head would be lost\n"
+                                  "tune the language model that it was made of")
+        if is_adapter(folder):
+            loaded, _ = load_adapted(folder, dtype=dtype, device=device)
+            merge(loaded.network)
+            note = f"{note or folder}: an adapter; merged into its base first, and the result kept in {out / BASE}"
+            folder, merged = out / BASE, True
+        else:
+            loaded = load_model(folder, dtype=dtype, device=device)
+    if new_tokens:
+        words = loaded.tokenizer.with_tokens(new_tokens)
+        grow(loaded.network, words.vocab_size)
+        loaded = replace(loaded, words=words, config=loaded.network.config)
+    return Opened(loaded=loaded, folder=folder, note=note, merged=merged)

@@ -10,6 +10,10 @@ from tohum.finetuning.encode import Encoded, EncodedRows
 Overlong = Literal["drop", "truncate", "error"]
 
 
+class NothingLeftError(DataError):
+    """Every row was dropped."""
+
+
 class Fits(Protocol):
     """An example of one text (an answer) or of several (a pair)."""
 
@@ -106,7 +110,7 @@ def fit(rows: EncodedRows[F], *, max_length: int, overlong: Overlong) -> tuple[l
             targets_cut += targets_in([example]) - targets_in([cut])
     report = replace(report_of(rows, kept, dropped), max_length=max_length, targets_cut=targets_cut)
     if not kept:
-        raise DataError(nothing_left(report, overlong))
+        raise NothingLeftError(nothing_left(report, overlong))
     return kept, report
 
 

@@ -1,14 +1,25 @@
 """Rows of a data file: JSONL, JSON list, CSV, TSV or Parquet -> (place, row), the place as "file:line"."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tohum.documents.records import clean, csv_rows, json_kind, json_rows, jsonl_rows, tsv_rows
+from tohum.documents.records import (
+    clean,
+    csv_rows,
+    json_kind,
+    json_rows,
+    jsonl_rows,
+    parquet_columns,
+    parquet_names,
+    tsv_rows,
+)
 from tohum.documents.source import format_of
 from tohum.errors import DataError
 
-READERS = {"jsonl": jsonl_rows, "json": json_rows, "csv": csv_rows, "tsv": tsv_rows}
+READERS: dict[str, Callable[[Path], Iterator[tuple[int, Any]]]] = {
+    "jsonl": jsonl_rows, "json": json_rows, "csv": csv_rows, "tsv": tsv_rows,
+    "parquet": lambda path: parquet_columns(path, parquet_names(path))}
 Row = dict[str, Any]
 
 
@@ -25,7 +36,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
         raise DataError(f"{path}: the rows of such a file are not known here; expected a name that ends in .jsonl, "
                         ".json, .csv, .tsv or .parquet")
     before = None
-    for number, (line, row) in enumerate(parquet_rows(path) if kind == "parquet" else READERS[kind](path), 1):
+    for number, (line, row) in enumerate(READERS[kind](path), 1):
         place = f"{path}:{line}" + (f" (item {number})" if line == before else "")
         before = line
         if not isinstance(row, dict):
@@ -42,22 +53,3 @@ def cleaned(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: cleaned(inner) for key, inner in value.items()}
     return value
-
-
-def parquet_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """All columns, read group by group; the number is the row's, from 1."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise DataError(f'{path}: Parquet needs one more library: pip install "tohum[data]"') from None
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-    except pyarrow.ArrowInvalid as error:
-        raise DataError(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from None
-    number = 0
-    with file:
-        for batch in file.iter_batches(batch_size=1024):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, row

@@ -17,10 +17,12 @@ from tohum.finetuning.base import Opened, open_base
 from tohum.finetuning.config import FinetuneRecipe
 from tohum.finetuning.resolve import Sizes, resolve
 from tohum.finetuning.run import Begun, Setup, begin, run, start
+from tohum.finetuning.trainable import check_choice
 from tohum.training.journal import Journal
 from tohum.training.run_folder import Request, finished_result, hours_to_seconds
 from tohum.training.stopping import StopRequests
 
+CLASSES = "classify"  # the kind of run that gives a model a new head
 CACHE = "cache"  # folder of a run for what can be computed again, removed at its end
 Say = Callable[[str], None]
 Recipe = TypeVar("Recipe", bound=FinetuneRecipe)
@@ -98,7 +100,8 @@ def finetune(request: Request[Recipe], stage: Stage[Recipe, Rows], say: Say) -> 
     if begun.stored and (finished := finished_result(out)):
         return finished
     opened = open_base(needed(begun.recipe.model.folder, "model"), out, continued=begun.stored, dtype=torch.float32,
-                       device=begun.precision.device)
+                       device=begun.precision.device, new_tokens=begun.recipe.lora.new_tokens)
+    check_choice(opened.network, begun.recipe.training.train, begun.recipe.lora, new_head=stage.kind == CLASSES)
     if opened.note:
         say(opened.note)
     rows = stage.prepare(begun.recipe, opened, say)

@@ -13,8 +13,10 @@ from torch import nn
 
 from tohum.errors import ConfigError
 from tohum.finetuning.config import LoraSection, Train
-from tohum.lora.adapter import add_lora, lora_layers
+from tohum.lora.adapter import add_lora, chosen, lora_layers
 from tohum.model.classifier import Classifier, trunk
+from tohum.model.network import Network
+from tohum.tokenizing.tokenizer import Tokenizer
 from tohum.units import human_bytes
 
 STATE_BYTES = 12  # of a trained parameter beside its value: gradient and two running means in float32
@@ -35,12 +37,22 @@ class Trainable:
                 f"gradients and optimizer need {human_bytes(saved)} less than for all of them")
 
 
-def freeze(module: nn.Module, train: Train | None, lora: LoraSection, generator: torch.Generator) -> Trainable:
-    """Set requires_grad all through the network, or add LoRA. Raises ConfigError for a choice that trains nothing."""
+def check_choice(network: Network, train: Train | None, lora: LoraSection, *, new_head: bool) -> None:
+    """Before any work. Raises ConfigError for a choice that trains nothing. new_head: the run adds one of its own."""
+    if train is None:
+        chosen(network, lora.settled().targets)
+    elif train == "head" and network.head is None and not new_head:
+        raise ConfigError("--train head: this model's output head is its token table, which every layer reads; "
+                          "use --train last-block or --lora-rank")
+
+
+def freeze(module: nn.Module, train: Train | None, lora: LoraSection, generator: torch.Generator,
+           tokenizer: Tokenizer) -> Trainable:
+    """Set requires_grad all through the network, or add LoRA, by a choice that `check_choice` let through."""
     network, layers = trunk(module), len(trunk(module).blocks)
     if train is None:
-        add_lora(network, lora.settled(), generator)
-        first = min(int(name.split(".")[1]) for name in lora_layers(network))
+        add_lora(network, lora.settled(), generator, tokenizer.ids_of(lora.new_tokens))
+        first = 0 if lora.new_tokens else min(int(name.split(".")[1]) for name in lora_layers(network))
     else:
         module.requires_grad_(train == "all")
         first = {"all": 0, "last-block": layers - 1, "head": layers}[train]
@@ -50,9 +62,6 @@ def freeze(module: nn.Module, train: Train | None, lora: LoraSection, generator:
             network.final_norm.requires_grad_(True)
             if network.head is not None:
                 network.head.requires_grad_(True)
-        if train == "head" and not isinstance(module, Classifier) and network.head is None:
-            raise ConfigError("--train head: this model's output head is its token table, which every layer reads; "
-                              "use --train last-block or --lora-rank")
     if isinstance(module, Classifier):
         module.score.requires_grad_(True)
     counted = [(p.numel(), p.requires_grad) for p in module.parameters()]

@@ -11,7 +11,7 @@ from tohum.evaluation.answer_file import AnswerRow, write_answers
 from tohum.evaluation.answers import score_answers
 from tohum.evaluation.card import Side, make_card
 from tohum.evaluation.compare import BLOCK_TOKENS
-from tohum.evaluation.general_text import general_documents, general_name
+from tohum.evaluation.general_text import WINDOW_TOKENS, general_documents, general_name
 from tohum.evaluation.perplexity import Cost, costs
 from tohum.evaluation.respond import respond
 from tohum.evaluation.text import text_ids
@@ -21,7 +21,7 @@ from tohum.generation.text import Generated
 from tohum.loading.folder import LoadedModel, model_sha256
 
 BEFORE, ANSWERS_BEFORE, ANSWERS = "before.json", "answers_before.jsonl", "answers.jsonl"
-EVALUATION_ROWS, GENERAL_LENGTH = 8, 256
+EVALUATION_ROWS = 8
 CANARY_TOKENS = 64
 SCORES = ("exact_match", "token_f1", "chrf")
 
@@ -69,7 +69,7 @@ class Trials:
             write_answers(self.out / file, [replace(row, answer=text, finish_reason=answer.finish_reason)
                                             for row, text, answer in zip(questions, texts, answers, strict=True)])
         windows = text_batches(text_ids(general_documents(), loaded.tokenizer), rows=EVALUATION_ROWS,
-                               max_length=min(GENERAL_LENGTH, loaded.config.context))
+                               max_length=min(WINDOW_TOKENS, loaded.config.context))
         blocks = tuple(costs(loaded.network, windows, loaded.tokenizer.byte_lengths, block_tokens=BLOCK_TOKENS))
         return Side(name=str(folder), model_sha256=model_sha256(folder), general=blocks, answers=texts), answers
 

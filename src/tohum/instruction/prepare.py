@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from tohum.documents.python_tasks import instruction_docs
-from tohum.finetuning.asking import CANARIES, SIDES, Asking, encoder_for, example, question, share_out, tell
+from tohum.finetuning.asking import CANARIES, SIDES, Asking, encoder_for, example, fit_sides, question, share_out, tell
 from tohum.finetuning.base import Opened
 from tohum.finetuning.conversations import Conversation
-from tohum.finetuning.encode import Encoded, encode_rows
 from tohum.finetuning.examples import ExampleSet
-from tohum.finetuning.fit import Report, fit
 from tohum.finetuning.stage import Say, needed
 from tohum.instruction.config import InstructRecipe
 from tohum.instruction.conversations import Instructions, read_conversations
@@ -39,19 +37,14 @@ def prepare(recipe: InstructRecipe, opened: Opened, say: Say) -> Rows:
     say(found.described)
     encoder, max_length = encoder_for(d, opened, say, d.loss)
     parts = share_out(found.conversations, lambda row: row.messages, d.fractions, recipe.training.seed)
-    kept: dict[str, list[Encoded]] = {side: [] for side in SIDES}
-    reports: dict[str, Report] = {}
-    for side, rows in parts.items():
-        if rows:
-            kept[side], reports[side] = fit(encode_rows(rows, encoder.encode), max_length=max_length,
-                                            overlong=d.overlong or "drop")
+    kept, reports = fit_sides(parts, encoder.encode, max_length=max_length, overlong=d.overlong or "drop", say=say)
     tell(kept["train"], reports, encoder, say)
     asked = {side: [question(row.messages[:-1], row.messages[-1:], row.place) for row in parts[side]]
              for side in ("validation", "test")}
     asking = Asking(encoder=encoder, max_length=max_length, reports=reports, described=found.described,
                     stop_ids=encoder.ending.stop_ids | opened.loaded.stop_ids,
                     canaries=asked["validation"][:CANARIES], questions=asked["test"][: d.answers])
-    sets = {side: ExampleSet(example(encoded) for encoded in kept[side]) for side in SIDES}
+    sets = {side: ExampleSet(example(encoded) for encoded in kept.get(side, [])) for side in SIDES}
     return Rows(asking=asking, **sets)
 
 

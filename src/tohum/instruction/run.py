@@ -36,7 +36,8 @@ def build(work: Here) -> Setup:
     """What is frozen, batches, objective, form of the checkpoints."""
     t, rows, ranks, precision = work.recipe.training, work.rows, work.begun.ranks, work.begun.precision
     network = work.opened.network.to(precision.device, work.dtype)
-    trainable = freeze(network, t.train, work.recipe.lora, generator(t.seed, "lora"))
+    trainable = freeze(network, t.train, work.recipe.lora, generator(t.seed, "lora"),
+                       work.opened.tokenizer)
     order = Order(len(rows.train), key=f"{rows.train.fingerprint}:{t.seed}", rows_per_step=work.batch_rows,
                   rank=ranks.rank, world_size=ranks.world_size)
     batches = ExampleBatches(examples=rows.train, order=order, packing=work.recipe.data.packing,

@@ -39,11 +39,12 @@ class LoadedModel:
     folder: Path
     config: ModelConfig
     network: Network
+    words: Tokenizer | None = None  # in the place of the folder's tokenizer
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """The folder's tokenizer. Raises CheckpointError where there is none, or one of another model."""
-        return load_tokenizer(self.folder, self.config)
+        return self.words or load_tokenizer(self.folder, self.config)
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tohum.errors import ConfigError
 from tohum.lora.config import LoraConfig
 from tohum.lora.layer import LoraLinear, row_lengths
+from tohum.lora.rows import TrainedRows, current_rows, drop_rows, put_rows, train_rows
 from tohum.model.network import Network
 
 
@@ -81,10 +82,15 @@ def lora_layers(network: nn.Module) -> dict[str, LoraLinear]:
     return {name: module for name, module in network.named_modules() if isinstance(module, LoraLinear)}
 
 
-def add_lora(network: Network, config: LoraConfig, generator: torch.Generator) -> None:
-    """Freeze the whole network and give every target fresh factors: A as Linear begins (PEFT's choice), B zero."""
+def add_lora(network: Network, config: LoraConfig, generator: torch.Generator, new_ids: Sequence[int] = ()) -> None:
+    """Freeze the whole network and give every target fresh factors: A as Linear begins (PEFT's choice), B zero.
+
+    new_ids: tokens whose rows of the table are trained too.
+    """
     names = chosen(network, config.targets)
     network.requires_grad_(False)
+    if new_ids:
+        train_rows(network, new_ids)
     wrap(network, names)
     for name in names:
         layer = lora_layers(network)[name]
@@ -115,6 +121,7 @@ def attach(network: Network, adapter: Adapter) -> None:
             seen = f"is {list(shape)} in this model" if shape else "is not in this model"
             raise ConfigError(f"the adapter changes {name}, of {list(wanted)}, which {seen}\n"
                               "it was trained on another base; give the base that its adapter_config.json names")
+    put_rows(network, adapter.token_rows)
     wrap(network, list(adapter.factors))
     for name, layer in lora_layers(network).items():
         found = adapter.factors.get(name)
@@ -129,6 +136,7 @@ def attach(network: Network, adapter: Adapter) -> None:
 
 def detach(network: Network) -> None:
     """The base alone."""
+    drop_rows(network)
     for layer in lora_layers(network).values():
         layer.remove()
 
@@ -139,13 +147,13 @@ def current(network: Network, config: LoraConfig) -> Adapter:
                              None if layer.lora_m is None else layer.lora_m.detach(), scale=layer.scale)
                for name, layer in lora_layers(network).items()
                if layer.lora_a is not None and layer.lora_b is not None}
-    return Adapter(config=config, factors=factors)
+    return Adapter(config=config, factors=factors, token_rows=current_rows(network))
 
 
 @contextlib.contextmanager
 def adapters_off(network: nn.Module) -> Iterator[None]:
     """Inside, the network computes as its base does: the reference of preference losses, without a second copy."""
-    layers = lora_layers(network).values()
+    layers = [module for module in network.modules() if isinstance(module, LoraLinear | TrainedRows)]
     before = [layer.enabled for layer in layers]
     try:
         for layer in layers:

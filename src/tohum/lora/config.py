@@ -16,6 +16,7 @@ class LoraKeys(Config):
     alpha: PositiveFloat | None = None  # None: twice the rank
     dropout: float = Field(default=0.0, ge=0, lt=1)  # of what A reads
     targets: tuple[str, ...] = ("*",)  # patterns for linears of the blocks: "attention.*", "query", "blocks.3.*"
+    new_tokens: tuple[str, ...] = ()  # special tokens whose rows of the token table are trained; added where missing
     kind: LoraKind = "lora"  # rslora: alpha / sqrt(rank); dora: direction and length apart
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ import torch
 
 from tohum.lora.adapter import lora_layers
 from tohum.lora.layer import LoraLinear
+from tohum.lora.rows import merge_rows
 from tohum.model.network import Network
 
 
@@ -22,6 +23,7 @@ class Drift:
 def merge(network: Network) -> Drift:
     """Fold every adapter into its weight, in place; the layers are plain linears again. Doing it twice is once."""
     count, largest, lost, changed = 0, 0.0, 0.0, 0.0
+    merge_rows(network)
     for name, layer in lora_layers(network).items():
         if layer.lora_a is not None:
             exact = layer.merged()

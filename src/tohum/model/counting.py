@@ -192,8 +192,9 @@ def attention_activations(config: ModelConfig, spec: AttentionSpec, batch: Micro
 def feed_forward_activations(config: ModelConfig, spec: FeedForwardSpec, batch: MicroBatch) -> int:
     """Input, and the hidden layer before and after each step; of every expert that a token passes."""
     gated, wide = spec.kind in GATED, batch.n * config.width
+    kept = {"swiglu": 3, "geglu": 4}.get(spec.kind, 2)  # silu(gate) is made again in the backward pass
     single = wide * read_copies(batch, 2 if gated else 1) \
-        + (4 if gated else 2) * batch.n * spec.width * batch.compute_bytes
+        + kept * batch.n * spec.width * batch.compute_bytes
     if spec.experts is None:
         return single
     routing = wide * FLOAT32_BYTES + batch.n * spec.experts.count * FLOAT32_BYTES

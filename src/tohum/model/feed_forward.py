@@ -9,6 +9,7 @@ passes the few that the router scores highest, and their outputs are added by th
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +56,26 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        return self.down(self.activation(self.gate(x)) * self.up(x))
+        gate, up = self.gate(x), self.up(x)
+        if self.activation is F.silu and torch.is_grad_enabled():
+            return self.down(SwishProduct.apply(gate, up))
+        return self.down(self.activation(gate) * up)
+
+
+class SwishProduct(torch.autograd.Function):
+    """silu(gate) * up, which keeps its two inputs and makes silu(gate) again: a fourth less of the widest tensors."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        """(…, F) twice -> (…, F)."""
+        ctx.save_for_backward(gate, up)
+        return F.silu(gate) * up
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        """The bits that autograd gives for the same formula."""
+        gate, up = ctx.saved_tensors
+        return torch.ops.aten.silu_backward(gradients[0] * up, gate), gradients[0] * F.silu(gate)
 
 
 class MixtureOfExperts(nn.Module):

@@ -64,7 +64,7 @@ class Network(nn.Module):
     @property
     def head_weight(self) -> Tensor:
         """(V, D): the head's own matrix, or the token table that a tied head reads."""
-        return self.embedding.token.weight if self.head is None else self.head.weight
+        return self.embedding.token.matrix() if self.head is None else self.head.weight
 
     def hidden(self, ids: Tensor, *, positions: Tensor | None = None, documents: Tensor | None = None,
                cache: KeyValueCache | None = None) -> Tensor:

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from tohum.errors import ConfigError
 from tohum.evaluation.answer_file import AnswerRow
-from tohum.finetuning.asking import CANARIES, SIDES, Asking, encoder_for, example, question, share_out, tell
+from tohum.finetuning.asking import CANARIES, Asking, encoder_for, example, fit_sides, question, share_out, tell
 from tohum.finetuning.base import Opened
-from tohum.finetuning.encode import Encoded, Encoder, encode_rows
+from tohum.finetuning.encode import Encoded, Encoder
 from tohum.finetuning.examples import ExampleSet
-from tohum.finetuning.fit import Report, fit
 from tohum.finetuning.stage import Say, needed
 from tohum.preference.config import PreferRecipe
 from tohum.preference.encode import EncodedPair, EncodedUnpaired, encode_pair, encode_unpaired
@@ -90,18 +89,10 @@ def prepare(recipe: PreferRecipe, opened: Opened, say: Say) -> Rows:
     encoder, max_length = encoder_for(d, opened, say)
     rows = rows_for(recipe, found)
     parts = share_out(rows, lambda row: row.prompt, d.fractions, recipe.training.seed)
-    sides: dict[str, Side] = {}
-    reports: dict[str, Report] = {}
-    shown: Sequence[Encoded] = ()
-    for name in SIDES:
-        if not parts[name]:
-            continue
-        kept, reports[name] = fit(encode_rows(parts[name], lambda row: encoded(row, encoder)), max_length=max_length,
-                                  overlong=d.overlong or "drop")
-        sides[name] = side_of(kept, encoder, max_length)
-        if name == "train":
-            shown = [text for row in kept[:1] for text in row.texts]
-    tell(shown, reports, encoder, say)
+    kept, reports = fit_sides(parts, lambda row: encoded(row, encoder), max_length=max_length,
+                              overlong=d.overlong or "drop", say=say)
+    sides = {name: side_of(rows, max_length) for name, rows in kept.items()}
+    tell([text for row in kept["train"][:1] for text in row.texts], reports, encoder, say)
     questions = {name: [asked(row) for row in parts[name]] for name in ("validation", "test")}
     asking = Asking(encoder=encoder, max_length=max_length, reports=reports, described=found.described,
                     stop_ids=encoder.ending.stop_ids | opened.loaded.stop_ids,
@@ -129,7 +120,7 @@ def asked(row: Rowed) -> AnswerRow:
     return question(row.prompt, row.chosen if isinstance(row, Pair) else row.completion, row.place)
 
 
-def side_of(kept: Sequence[EncodedPair | EncodedUnpaired], encoder: Encoder, max_length: int) -> Side:
+def side_of(kept: Sequence[EncodedPair | EncodedUnpaired], max_length: int) -> Side:
     """Encoded rows -> sets."""
     singles = [row for row in kept if isinstance(row, EncodedUnpaired)]
     if not singles:

@@ -58,7 +58,8 @@ def build(work: Here) -> Setup:
     t, p, rows = work.recipe.training, work.recipe.preference, work.rows
     ranks, precision = work.begun.ranks, work.begun.precision
     network = work.opened.network.to(precision.device, work.dtype)
-    trainable = freeze(network, t.train, work.recipe.lora, generator(t.seed, "lora"))
+    trainable = freeze(network, t.train, work.recipe.lora, generator(t.seed, "lora"),
+                       work.opened.tokenizer)
     objective = PreferenceObjective(network, precision, method=p.method, beta=p.strength, gamma=p.gamma, ranks=ranks)
     side = rows.sides["train"]
     setup = Setup(network=network, trainable=trainable, batches=batches(work, side, objective), precision=precision,

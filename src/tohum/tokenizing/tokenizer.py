@@ -103,6 +103,19 @@ class Tokenizer:
         """The vocabulary's own rule says that a text begins with BOS."""
         return self.bos_id is not None and self.engine.encode("a", add_special_tokens=True).ids[:1] == [self.bos_id]
 
+    def ids_of(self, tokens: Sequence[str]) -> list[int]:
+        """Ids of whole tokens. Raises DataError for one that the vocabulary lacks."""
+        found = [(token, self.engine.token_to_id(token)) for token in tokens]
+        if missing := [token for token, i in found if i is None]:
+            raise DataError(f"this vocabulary has no token {missing[0]!r}")
+        return [i for _, i in found if i is not None]
+
+    def with_tokens(self, tokens: Sequence[str]) -> "Tokenizer":
+        """The same vocabulary with these special tokens; those that it lacks get ids behind its last one."""
+        engine = Engine.from_str(self.engine.to_str())
+        engine.add_special_tokens(list(tokens))
+        return Tokenizer(engine, kind=self.kind, special=self.special, pattern=self.pattern, extra=self.extra)
+
     # --- encoding -----------------------------------------------------------------------------------------------
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:

@@ -1,0 +1,127 @@
+"""One fine-tuning step on SmolLM2-135M against transformers + peft: `python -m benchmarks.lora_step [--rounds 5]`.
+
+Four rows of 256 tokens, every token a target; LoRA of rank 16 on all linears, and a full step with float32 AdamW. Each
+side runs in processes of its own, in alternation; the median of the rounds counts. Formats that this processor has no
+arithmetic for (bf16 without AVX-512 BF16 or AMX) are left out and named.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.common import ROOT, WORK, record, tohum
+
+from tohum.machine import has_bf16_arithmetic
+
+GGUF = ROOT / ".cache" / "pretrained" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+STEPS = 4  # the first is not counted
+
+COMMON = """
+import resource, sys, time, torch
+def measured(step, tokens):
+    times = []
+    for _ in range({steps}):
+        started = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - started)
+    times = sorted(times[1:])
+    import json
+    print(json.dumps({{"tokens_per_second": tokens / times[len(times) // 2],
+                      "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}}))
+ids = torch.randint(0, 49152, (4, 257), generator=torch.Generator().manual_seed(1))
+folder, kind, what = sys.argv[1:4]
+"""
+OURS = COMMON + """
+from pathlib import Path
+from tohum.machine import tune_allocator
+tune_allocator()
+from tohum.data_sampling.batch import Batch
+from tohum.loading.folder import load_model
+from tohum.lora.adapter import add_lora
+from tohum.lora.config import LoraConfig
+from tohum.training.objective import Precision, language_objective
+from tohum.training.optimizer import Optimizer, OptimizerConfig
+network = load_model(Path(folder)).network
+if what == "lora":
+    add_lora(network, LoraConfig(rank=16), torch.Generator().manual_seed(0))
+network.train()
+optimizer = Optimizer(network, OptimizerConfig(kind="adamw", lr=1e-5))
+precision = Precision(dtype=torch.float32 if kind == "fp32" else torch.bfloat16, device=torch.device("cpu"))
+objective = language_objective(network, precision)
+batch = Batch(inputs=ids[:, :-1], targets=ids[:, 1:].contiguous())
+def step():
+    (objective(batch) / 1024).backward()
+    torch.nn.utils.clip_grad_norm_([p for p in network.parameters() if p.grad is not None], 1.0)
+    optimizer.step(1.0)
+measured(step, 1024)
+"""
+THEIRS = COMMON + """
+import contextlib, warnings
+warnings.filterwarnings("ignore")
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16 if kind == "bf16" else torch.float32)
+if what == "lora":
+    from peft import LoraConfig, get_peft_model
+    linears = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=linears, task_type="CAUSAL_LM"))
+model.train()
+optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
+rows = ids[:, :-1].contiguous()
+def step():
+    with torch.autocast("cpu", dtype=torch.bfloat16) if kind == "autocast" else contextlib.nullcontext():
+        loss = model(input_ids=rows, labels=rows).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+measured(step, 1024)
+"""
+
+
+def main() -> None:
+    """Measure and keep."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    base = WORK / "smollm2"
+    if not base.is_dir():
+        tohum("import", GGUF, "--out", base)
+    narrow = has_bf16_arithmetic()
+    rows = []
+    for what, kinds in (("lora", ("bf16", "autocast", "fp32")), ("full", ("autocast", "fp32"))):
+        theirs = [kind for kind in kinds if narrow or kind == "fp32"]
+        found: dict[str, list[dict[str, Any]]] = {"ours": []} | {kind: [] for kind in theirs}
+        for _ in range(rounds):
+            found["ours"].append(run(OURS, base, "bf16" if narrow else "fp32", what))
+            for kind in theirs:
+                found[kind].append(run(THEIRS, base, kind, what))
+        rows.append(summary(what, found, "bf16" if narrow else "fp32"))
+    record("lora_step", {"rows": rows, "left_out": [] if narrow else ["bf16, autocast: no bf16 arithmetic here"]})
+
+
+def summary(what: str, found: dict[str, list[dict[str, Any]]], ours_format: str) -> dict[str, Any]:
+    """Medians, and the ratios to their best."""
+    rows = {name: {key: median(entry[key] for entry in entries) for key in entries[0]}
+            for name, entries in found.items()}
+    ours, theirs = rows.pop("ours"), rows
+    return {"step": what, "ours": ours | {"format": ours_format}, "theirs": theirs,
+            "speed_ratio": ours["tokens_per_second"] / max(row["tokens_per_second"] for row in theirs.values()),
+            "memory_ratio": ours["peak_memory_bytes"] / min(row["peak_memory_bytes"] for row in theirs.values())}
+
+
+def run(code: str, base: Path, kind: str, what: str) -> dict[str, Any]:
+    """One process."""
+    command = [sys.executable, "-c", code.replace("{steps}", str(STEPS)).replace("{{", "{").replace("}}", "}"),
+               str(base), kind, what]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr[-2000:])
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+if __name__ == "__main__":
+    main()
