@@ -62,14 +62,15 @@ class Opened:
         write_directory(self.folder, fill)
 
 
-def open_base(path: Path, out: Path, *, dtype: torch.dtype, device: torch.device,
+def open_base(path: Path, out: Path, *, continued: bool, dtype: torch.dtype, device: torch.device,
               new_tokens: Sequence[str] = ()) -> Opened:
     """Read the model that `path` means. Raises CheckpointError.
 
-    An adapter is merged into its base in memory; the run in `out` then gets a folder `base` of its own.
+    An adapter is merged into its base in memory; the run in `out` then gets a folder `base` of its own, which is read
+    when the run is continued.
     """
     note, merged = "", False
-    if (out / BASE).is_dir():  # of a run that is continued
+    if continued and (out / BASE).is_dir():
         folder, merged = out / BASE, True
         loaded = load_model(folder, dtype=dtype, device=device)
     else:

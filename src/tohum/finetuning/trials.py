@@ -34,6 +34,7 @@ class Trials:
     asking: Asking
     tokens: int  # of an answer, at most
     say: Say
+    is_main: bool  # other processes have no part in it
 
     def before(self, loaded: LoadedModel) -> None:
         """Once, before the first step; kept in the run folder for a run that is continued."""
@@ -43,6 +44,8 @@ class Trials:
 
     def after(self, loaded: LoadedModel, checkpoint: Path) -> dict[str, Any]:
         """The tuned model's figures, and the card."""
+        if not self.is_main:
+            return {}
         values = json.loads((self.out / BEFORE).read_text("utf-8"))
         before = Side(**values | {"general": [Cost(**cost) for cost in values["general"]]})
         side, answers = self.measure(loaded, checkpoint, ANSWERS)
@@ -72,8 +75,8 @@ class Trials:
 
     def canaries(self, loaded: LoadedModel) -> Iterator[dict[str, Any]]:
         """The same questions after every part of the run: the best token each time."""
-        answers = self.answers(loaded, self.asking.canaries, CANARY_TOKENS)
-        for row, answer in zip(self.asking.canaries, answers, strict=True):
+        rows = self.asking.canaries if self.is_main else []
+        for row, answer in zip(rows, self.answers(loaded, rows, CANARY_TOKENS), strict=True):
             prompt = row.prompt if isinstance(row.prompt, str) else row.prompt[-1]["content"]
             yield {"prompt": prompt, "expected": row.expected, "text": answer.text,
                    "finish_reason": answer.finish_reason}
