@@ -58,7 +58,6 @@ typedef struct { /* one thread, and memory that all share */
 enum {
     LINE = 16,           /* floats of a cache line */
     FEW = 16,            /* tokens whose vectors stay in the nearest cache */
-    AHEAD = 1024,        /* bytes that are asked for before they are needed */
     CHUNK_BYTES = 65536, /* of a matrix */
     STAGES = 10          /* of a block, at most */
 };
@@ -83,41 +82,47 @@ static int64_t next_chunk(Thread *t, int64_t chunks, int64_t last) {
 
 static int64_t scores_of(const Pass *p) { return p->longest + 2 * LINE - p->longest % LINE; } /* of each thread */
 
-/* R vectors times row o of a matrix: `in` numbers read once, 2 R in operations. Two sums of eight lanes for each
-   result, whatever R: its rounding does not depend on the company, and 2 R sums hide the latency of multiply-add. */
-INLINE void products(const Matrix *m, const float *x, float *y, int64_t o, const int R, const int format) {
-    vec even[4] = {{0}}, odd[4] = {{0}};
+/* R vectors times N rows of a matrix, o, o + far, ...: N * in numbers read once, 2 R N in operations.
+
+   One sum of eight lanes for each result, whatever R and N, so that its rounding does not depend on the company; R * N
+   of them hide the latency of multiply-add, and N streams from memory that of the memory. */
+INLINE void products(const Matrix *m, const float *x, float *y, int64_t o, int64_t far, const int R, const int N,
+                     const int format) {
+    vec sum[8] = {{0}};
     const char *w = (const char *)m->weight + o * m->in * SIZE[format];
-    int64_t k = 0;
-    for (; k + 2 * LANES <= m->in; k += 2 * LANES) {
-        const vec one = load(w, k, format), two = load(w, k + LANES, format);
-        for (int r = 0; r < R; r++) {
-            even[r] += one * load(x + r * m->in, k, FLOAT32);
-            odd[r] += two * load(x + r * m->in, k + LANES, FLOAT32);
+    const int64_t stride = far * m->in * SIZE[format];
+    for (int64_t k = 0; k < m->in; k += LANES)
+        for (int n = 0; n < N; n++) {
+            const vec numbers = load(w + n * stride, k, format);
+            for (int r = 0; r < R; r++) sum[n * R + r] += numbers * load(x + r * m->in, k, FLOAT32);
         }
-        if (R == 1) __builtin_prefetch(w + k * SIZE[format] + AHEAD);
-    }
-    for (int r = 0; r < R; r++) {
-        if (k < m->in) even[r] += load(w, k, format) * load(x + r * m->in, k, FLOAT32);
-        const float sum = total(even[r] + odd[r]) * (m->factors ? m->factors[o] : 1.0f);
-        y[r * m->out + o] = m->bias ? sum + m->bias[o] : sum;
-    }
+    for (int n = 0; n < N; n++, o += far)
+        for (int r = 0; r < R; r++) {
+            const float result = total(sum[n * R + r]) * (m->factors ? m->factors[o] : 1.0f);
+            y[r * m->out + o] = m->bias ? result + m->bias[o] : result;
+        }
 }
 
-/* Rows `first` to `last` - 1 of a matrix for all tokens. Few tokens stay in the nearest cache while one row after
-   another comes from memory; of many, four at a time meet eight rows that stay there. */
-INLINE void rows_of(const Matrix *m, const float *x, float *y, int64_t tokens, int64_t first, int64_t last,
+/* R tokens, all `count` rows from o on: N at a time, far apart, and one by one what is left. */
+INLINE void rows_of(const Matrix *m, const float *x, float *y, int64_t o, int64_t count, const int R, const int N,
                     const int format) {
-    for (int64_t o = first, end; o < last; o = end) {
-        int64_t n = 0;
-        end = tokens <= FEW ? o + 1 : o + 8 < last ? o + 8 : last;
-        for (; n + 4 <= tokens; n += 4)
-            for (int64_t i = o; i < end; i++) products(m, x + n * m->in, y + n * m->out, i, 4, format);
-        for (; n + 2 <= tokens; n += 2)
-            for (int64_t i = o; i < end; i++) products(m, x + n * m->in, y + n * m->out, i, 2, format);
-        for (; n < tokens; n++)
-            for (int64_t i = o; i < end; i++) products(m, x + n * m->in, y + n * m->out, i, 1, format);
-    }
+    const int64_t far = count / N, last = o + count;
+    for (int64_t i = o; i < o + far; i++) products(m, x, y, i, far, R, N, format);
+    for (int64_t i = o + far * N; i < last; i++) products(m, x, y, i, 0, R, 1, format);
+}
+
+/* Rows `first` to `last` - 1 of y (N, out) = W x, for x (N, in): eight tokens at a time, then four, two and one. A row
+   stays in the nearest cache until all of a few tokens have met it; eight of many meet eight rows. */
+INLINE void part(const Matrix *m, const float *x, float *y, int64_t tokens, int64_t first, int64_t last,
+                 const int format) {
+    const int64_t eights = tokens / 8 * 8, block = tokens > FEW ? 8 : 1;
+    for (int64_t o = first; o < last; o += block)
+        for (int64_t t = 0; t < eights; t += 8)
+            rows_of(m, x + t * m->in, y + t * m->out, o, last - o < block ? last - o : block, 8, 1, format);
+    x += eights * m->in, y += eights * m->out;
+    if (tokens & 4) rows_of(m, x, y, first, last - first, 4, 2, format), x += 4 * m->in, y += 4 * m->out;
+    if (tokens & 2) rows_of(m, x, y, first, last - first, 2, 4, format), x += 2 * m->in, y += 2 * m->out;
+    if (tokens & 1) rows_of(m, x, y, first, last - first, 1, 4, format);
 }
 
 static int64_t rows_per_chunk(const Matrix *m) {
@@ -127,13 +132,13 @@ static int64_t rows_per_chunk(const Matrix *m) {
 
 static int64_t chunks_of(const Matrix *m) { return (m->out + rows_per_chunk(m) - 1) / rows_per_chunk(m); }
 
-/* One chunk of y (N, out) = W x, for x (N, in). */
+/* One chunk of y (N, out) = W x. */
 static void product(const Matrix *m, const float *x, float *y, int64_t tokens, int64_t chunk) {
     const int64_t rows = rows_per_chunk(m), first = chunk * rows, last = first + rows < m->out ? first + rows : m->out;
-    if (m->format == FLOAT32) rows_of(m, x, y, tokens, first, last, FLOAT32);
-    else if (m->format == BFLOAT16) rows_of(m, x, y, tokens, first, last, BFLOAT16);
-    else if (m->format == FLOAT16) rows_of(m, x, y, tokens, first, last, FLOAT16);
-    else rows_of(m, x, y, tokens, first, last, INT8);
+    if (m->format == FLOAT32) part(m, x, y, tokens, first, last, FLOAT32);
+    else if (m->format == BFLOAT16) part(m, x, y, tokens, first, last, BFLOAT16);
+    else if (m->format == FLOAT16) part(m, x, y, tokens, first, last, FLOAT16);
+    else part(m, x, y, tokens, first, last, INT8);
 }
 
 /* One vector, or several side by side: (x - mean) / sqrt(mean of squares + eps) * weight + bias, RMSNorm without mean. */
