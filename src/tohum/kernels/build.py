@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tohum.machine import cpu_flags
 
-SOURCES = ("kernels.c", "vectors.h")
+SOURCES = ("kernels.c", "products.h", "vectors.h")
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-fopenmp", "-shared", "-fPIC")  # libgomp: the one that torch loaded
 SECONDS = 120  # for the compiler
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
