@@ -5,8 +5,8 @@
        bytes of a step   all matrices once + 2 G E numbers per cached token and layer
        arithmetic        2 N per number of a matrix + 4 H E per token and cached token
 
-   torch's kernels read at half of the memory's speed here, and calling them costs as much again. The threads of one team
-   pass through all layers. Every number comes from one thread by a sum in one order, whatever N and the number of
+   torch's kernels read at half of the memory's speed here, and calling them costs as much again. The threads of one
+   team pass through all layers. Every number comes from one thread by a sum in one order, whatever N and the number of
    threads: a token's vector has the same bits alone and in company.
 
    Widths of heads, D and F are multiples of eight. Every matrix is (out, in), as torch.nn.Linear has it. */
@@ -46,7 +46,7 @@ enum { LINE = 16, STAGES = 10 }; /* floats of a cache line; stages of a block, a
 
 static int64_t scores_of(const Pass *p) { return p->longest + 2 * LINE - p->longest % LINE; } /* of each thread */
 
-/* One vector, or several side by side: (x - mean) / sqrt(mean of squares + eps) * weight + bias, RMSNorm without mean. */
+/* One vector, or several side by side: (x - mean) / sqrt(mean of squares + eps) * weight + bias; RMSNorm: mean 0. */
 static void norm(const Norm *n, const float *x, float *y, int64_t count) {
     for (int64_t start = 0; start < count; start += n->width) {
         const float *a = x + start;
@@ -55,7 +55,7 @@ static void norm(const Norm *n, const float *x, float *y, int64_t count) {
         const float mean = total(sum) / n->width;
         for (int64_t i = 0; i < n->width; i += LANES) {
             vec v = load(a, i, FLOAT32) - mean;
-            squares += v * v;
+            squares = fused(v, v, squares);
         }
         const float scale = 1.0f / sqrtf(total(squares) / n->width + (float)n->eps);
         for (int64_t i = 0; i < n->width; i += LANES) {
@@ -124,7 +124,8 @@ INLINE void attend_in(const Block *b, const Pass *p, const Thread *t, int64_t i,
     for (int64_t j = 0; j < count; j++) {
         const int64_t key = text + (first + j) % b->slots * held;
         vec sum = {0};
-        for (int64_t k = 0; k < E; k += LANES) sum += load(query, k, FLOAT32) * load(b->keys, key + k, format);
+        for (int64_t k = 0; k < E; k += LANES)
+            sum = fused(load(query, k, FLOAT32), load(b->keys, key + k, format), sum);
         float score = total(sum) * (float)b->scale;
         if (b->soft_cap) score = (float)b->soft_cap * tanhf(score / (float)b->soft_cap);
         scores[j] = score;
@@ -143,7 +144,7 @@ INLINE void attend_in(const Block *b, const Pass *p, const Thread *t, int64_t i,
         const int64_t value = text + (first + j) % b->slots * held;
         const vec weight = all(scores[j] * whole);
         for (int64_t k = 0; k < E; k += LANES)
-            store(context, k, load(context, k, FLOAT32) + weight * load(b->values, value + k, format));
+            store(context, k, fused(weight, load(b->values, value + k, format), load(context, k, FLOAT32)));
     }
 }
 

@@ -50,7 +50,8 @@ INLINE void products(const Matrix *m, const float *x, float *y, int64_t o, int64
     for (int64_t k = 0; k < m->in; k += LANES)
         for (int n = 0; n < N; n++) {
             const vec numbers = load(w + n * stride, k, format);
-            for (int r = 0; r < R; r++) sum[n * R + r] += numbers * load(x + r * m->in, k, FLOAT32);
+            for (int r = 0; r < R; r++)
+                sum[n * R + r] = fused(numbers, load(x + r * m->in, k, FLOAT32), sum[n * R + r]);
         }
     for (int n = 0; n < N; n++, o += far)
         for (int r = 0; r < R; r++) {
