@@ -12,6 +12,7 @@ others, which makes guesses (lookup.py) exact in every format.
 
 import ctypes
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ from tohum.model.feed_forward import (
     relu_squared,
 )
 from tohum.model.network import Network
-from tohum.model.norm import RMSNorm, RMSNormAcrossHeads
+from tohum.model.norm import RMSNorm
 
 KINDS = {gelu_tanh: 0, relu_squared: 1, silu: 2}  # as in vectors.h
 FEW_TOKENS = 64  # of a pass in float32, up to which these kernels beat torch's
@@ -61,8 +62,9 @@ class FastNetwork:
     def plan(self) -> Iterator[tuple["ctypes.Array[structs.Block]", Block | None]]:
         """Runs of blocks that one call passes through; after each, the block whose feed-forward half is torch's."""
         run: list[structs.Block] = []
-        for number, block in enumerate(self.network.blocks):
-            table = [*self.network.rotaries, None][self.network.rotary_of_layer[number]]
+        tables = [*cast("list[RotaryTable]", self.network.rotaries), None]
+        for number, block in enumerate(cast("list[Block]", self.network.blocks)):
+            table = tables[self.network.rotary_of_layer[number]]
             run.append(block_struct(block, table, self.cache, number, self.kept))
             if isinstance(block.feed_forward, MixtureOfExperts):
                 yield block_array(run), block
@@ -70,35 +72,44 @@ class FastNetwork:
         if run:
             yield block_array(run), None
 
-    def suits(self, ids: Tensor) -> bool:
-        """Whether a pass is for the kernels: few tokens, or guesses, which are checked by the arithmetic of one token."""
+    def suits(self, ids: Tensor, positions: Tensor | None) -> bool:
+        """Whether a pass is for the kernels: few tokens, or guesses, which one token's arithmetic has to check.
+
+        What does not fit the cache is left to torch as well, which says so.
+        """
         rows, tokens = ids.shape
-        if self.network.training or (tokens > 1 and self.cache.forgets):
+        end = min(self.cache.longest + tokens, self.cache.length)
+        fits = rows == self.cache.rows and (positions is None or int(positions.max()) < end)
+        if not fits or self.network.training or (tokens > 1 and self.cache.forgets):
             return False
         return self.most is None or rows * tokens <= self.most or (rows == 1 and self.cache.longest > 0)
 
     def hidden(self, ids: Tensor, *, positions: Tensor | None = None, documents: Tensor | None = None,
                cache: KeyValueCache | None = None) -> Tensor:
         """As Network.hidden, in inference mode: ids (B, T) -> (B, T, D); zeros where there is padding."""
-        if not self.suits(ids) or cache is not self.cache:
+        if cache is not self.cache or not self.suits(ids, positions):
             return self.network.hidden(ids, positions=positions, documents=documents, cache=cache)
         self.network.check_length(ids.shape[1])
         padding = None if documents is None else documents < 0
         turn = self.cache.begin(ids.shape[1], positions, padding)
         x = self.network.embedding(ids, turn.positions).float()  # (B, T, D)
         texts = torch.arange(len(ids))[:, None].expand(ids.shape)
-        read = slice(None) if padding is None else ~padding.flatten()
-        vectors = x.flatten(0, 1)[read].contiguous()  # (N, D)
-        places = texts.flatten()[read].contiguous(), turn.positions.flatten()[read].contiguous()  # (N,) each
-        tokens = make_pass(*places, width=vectors.shape[1], longest=turn.used)
+        parts = x.flatten(0, 1), texts.flatten(), turn.positions.flatten()
+        if padding is not None:
+            parts = tuple(part[~padding.flatten()] for part in parts)
+        vectors, *places = (part.contiguous() for part in parts)  # (N, D), (N,) twice
+        vectors = self.through(vectors, make_pass(*places, width=vectors.shape[1], longest=turn.used))
+        if padding is None:
+            return vectors.view_as(x)
+        return torch.zeros_like(x).masked_scatter(~padding[..., None], vectors)
+
+    def through(self, vectors: Tensor, tokens: structs.Pass) -> Tensor:
+        """Blocks, which change the vectors (N, D) in place, and the final norm -> (N, D)."""
         for run, block in self.runs:
             run_blocks(self.library, run, tokens, vectors)
             if block is not None:
                 vectors += mix(block, vectors[None].to(self.dtype))[0]
-        vectors = run_norm(self.library, self.final_norm, vectors)
-        if padding is None:
-            return vectors.view_as(x)
-        return torch.zeros_like(x).flatten(0, 1).index_put_((read,), vectors).view_as(x)
+        return run_norm(self.library, self.final_norm, vectors)
 
     def to_logits(self, hidden: Tensor) -> Tensor:
         """(…, D) -> (…, V) in float32: the head and its soft-cap."""
@@ -114,8 +125,10 @@ def fast_network(network: Network, cache: KeyValueCache | None) -> FastNetwork |
     if any(module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
         return None
     found = library()
+    if found is None:
+        return None
     try:
-        return found and FastNetwork(network, cache, found)
+        return FastNetwork(network, cache, found)
     except NotSuited:
         return None
 
@@ -184,8 +197,12 @@ def norm_struct(module: nn.Module, kept: list[Tensor]) -> structs.Norm:
     """A norm, or an empty one for Identity. Raises NotSuited."""
     if type(module) is nn.Identity:
         return structs.Norm()
-    if type(module) in (RMSNorm, RMSNormAcrossHeads) and module.weight.shape[0] % structs.LANES == 0:
-        return structs.norm(module.weight, module.eps, kept)
-    if type(module) is nn.LayerNorm and module.weight.shape[0] % structs.LANES == 0:
-        return structs.norm(module.weight, module.eps, kept, bias=module.bias, centred=True)
-    raise NotSuited
+    if type(module) is nn.LayerNorm:
+        made = structs.norm(module.weight, module.eps, kept, bias=module.bias, centred=True)
+    elif isinstance(module, RMSNorm):
+        made = structs.norm(module.weight, module.eps, kept)
+    else:
+        raise NotSuited
+    if made.width % structs.LANES:
+        raise NotSuited
+    return made
