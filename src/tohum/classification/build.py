@@ -45,8 +45,7 @@ def build(work: Work[ClassifyRecipe, Rows]) -> ClassSetup:
     classifier = Classifier(work.opened.network.to(work.dtype), len(rows.labels))
     classifier = classifier.to(begun.precision.device, work.dtype)
     classifier.initialise(generator(t.seed, "head"))
-    trainable = freeze(classifier, t.train, recipe.lora, generator(t.seed, "lora"),
-                       work.opened.tokenizer)
+    trainable = freeze(classifier, t.train, recipe.lora, generator(t.seed, "lora"), work.opened.tokenizer)
     first = trainable.first_block
     train = rows.train.examples
     order = Order(len(train), key=f"{train.fingerprint}:{t.seed}", rows_per_step=work.batch_rows,

@@ -73,7 +73,7 @@ def stored_recipe(request: Request[Recipe]) -> Recipe | None:
     if not request.resume or not (out / "config.toml").is_file() or not (
             checkpoint.steps(out) or (out / "result.json").is_file()):
         return None
-    kind = type(request.recipe)
+    kind: type[Recipe] = type(request.recipe)
     try:
         stored = json.loads((out / "plan.json").read_text("utf-8"))["requested"]
     except (OSError, ValueError, KeyError) as error:
