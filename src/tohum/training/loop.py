@@ -10,7 +10,8 @@ from tohum.seeding import seed_step
 from tohum.training import checkpoint
 from tohum.training.checkpoint import Identity
 from tohum.training.journal import Journal
-from tohum.training.schedule import ScheduleConfig, lr_multiplier
+from tohum.training.ranks import Ranks
+from tohum.training.schedule import ScheduleConfig, Shortening, lr_multiplier
 from tohum.training.state import TrainState
 from tohum.training.step import Parts, StepResult, optimizer_step
 from tohum.training.stopping import StopRequested, StopRequests
@@ -91,7 +92,16 @@ def train(out: Path, plan: TrainPlan, parts: Parts, identity: Identity, watch: W
         if due(state.step, plan.report_every) or state.step == last:
             report(journal, plan, parts, state, result, multiplier, clock)
         watch.stepped(state, result)
-        state = watch.adjust(state)
+        state = agreed(watch.adjust(state), parts.ranks)
+
+
+def agreed(state: TrainState, ranks: Ranks) -> TrainState:
+    """The first process decides whether a run is shortened."""
+    if ranks.world_size == 1:
+        return state
+    own = state.shortening
+    at, steps = ranks.first([own.at, own.steps] if own else [0, 0])
+    return replace(state, shortening=Shortening(at=at, steps=steps) if at else None)
 
 
 def due(step: int, every: int) -> bool:

@@ -1,7 +1,7 @@
 """Many processes as one: sums over ranks, decisions that all ranks share. One process needs none of it."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +46,11 @@ class Ranks:
     def any(self, flag: bool) -> bool:
         """True everywhere when it is true anywhere: all ranks stop at the same step."""
         return flag if self.world_size == 1 else bool(self.sum(torch.tensor(float(flag))) > 0)
+
+    def first(self, values: Sequence[int]) -> list[int]:
+        """The first process's numbers, everywhere: what depends on a clock is decided once."""
+        own = torch.tensor(values if self.is_main else [0] * len(values), dtype=torch.int64)
+        return self.sum(own).tolist()
 
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Add up the gradients of all ranks in one flat message; each rank has normalised by all targets."""
