@@ -12,7 +12,7 @@ from tohum.files import write_directory
 from tohum.finetuning.adapter_folder import is_adapter, labels_of, load_adapted
 from tohum.loading.classifier import is_classifier
 from tohum.loading.find import find_model
-from tohum.loading.folder import LoadedModel, load_model, save_model
+from tohum.loading.folder import LoadedModel, load_model, model_sha256, save_model
 from tohum.lora.merge import merge
 from tohum.lora.rows import grow
 from tohum.model.config import ModelConfig
@@ -49,6 +49,11 @@ class Opened:
     def template(self) -> ChatTemplate | None:
         """The model's own chat template."""
         return load_template(self.loaded.folder, self.tokenizer)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the weights that are tuned, once they are where `folder` says."""
+        return model_sha256(self.folder)
 
     def keep(self) -> None:
         """Write merged weights where the adapter will look for its base."""

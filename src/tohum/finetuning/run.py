@@ -98,8 +98,8 @@ def start(request: Request[Recipe], recipe: Recipe, plan: Mapping[str, Any], ran
     ranks.wait()
 
 
-def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: StopRequests) -> Done:
-    """Train to the last step or the end of patience, then take the best weights.
+def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: StopRequests, base: str) -> Done:
+    """Train to the last step or the end of patience, then take the best weights. base: hash of the model underneath.
 
     Raises StoppedError (checkpoint saved), NonFiniteError, and what the file system refuses.
     """
@@ -109,7 +109,7 @@ def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: Sto
     parts = Parts(network=setup.network, optimizer=optimizer, batches=setup.batches, objective=setup.objective,
                   ranks=ranks)
     values = asked(recipe, NOT_THE_WEIGHTS)
-    identity = Identity(files=setup.files, settings={"data fingerprint": setup.fingerprint,
+    identity = Identity(files=setup.files, settings={"data fingerprint": setup.fingerprint, "base model": base,
                                                      "config": sha256_json(values)})
     if ranks.is_main:
         checkpoint.sweep(out)

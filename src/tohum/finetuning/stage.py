@@ -117,7 +117,7 @@ def finetune(request: Request[Recipe], stage: Stage[Recipe, Rows], say: Say) -> 
     begun.ranks.wait()
     with StopRequests(hours_to_seconds(begun.recipe.training.max_hours)) as stop:
         setup = stage.build(work)
-        done = run(out, begun.recipe, setup, begun.ranks, stop)
+        done = run(out, begun.recipe, setup, begun.ranks, stop, opened.sha256)
     test = stage.after(work, setup, Path(done.figures["checkpoint"]))
     result = done.figures | {"kind": stage.kind, "test": test, "data": rows.to_json()}
     if begun.ranks.is_main:

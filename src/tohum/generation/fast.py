@@ -22,6 +22,7 @@ from tohum.attention.cache import KeyValueCache
 from tohum.attention.fused import attend
 from tohum.attention.layer import Attention
 from tohum.embedding.rotary import RotaryTable
+from tohum.embedding.token import TokenTable
 from tohum.generation.int8 import Int8Linear
 from tohum.kernels import structs
 from tohum.kernels.build import library
@@ -177,7 +178,7 @@ def matrix_struct(module: nn.Module, kept: list[Tensor]) -> structs.Matrix:
     elif type(module) is nn.Linear:
         check_numbers(module.weight)
         made = structs.matrix(module.weight, kept, bias=module.bias)
-    elif type(module) is nn.Embedding:
+    elif type(module) is TokenTable:
         check_numbers(module.weight)
         made = structs.matrix(module.weight, kept)
     else:
