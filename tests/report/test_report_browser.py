@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from tests.report.runs import write_run
+from tests.report.tuned_runs import write_tuned
 from tohum.report.compare import write_comparison
 from tohum.report.page import write_report
 
@@ -119,3 +120,34 @@ def test_comparison_works_too(open_page, tmp_path):
     words = page.locator(".plot").first.locator(".readout").inner_text()
     assert "A a" in words
     assert "B b" in words
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+@pytest.mark.parametrize("kind", ["classify", "instruct", "prefer"])
+def test_pages_of_fine_tuning_fit_the_screen(open_page, tmp_path, kind, width):
+    run = write_tuned(tmp_path / "tuned", kind)
+    size = {"width": width, "height": 800}
+    for path in (write_report(run), write_comparison(run, run, tmp_path / "both.html")):
+        page = open_page(path, viewport=size, color_scheme="dark")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_curves_of_fine_tuning_count_what_was_learned(open_page, tmp_path):
+    page = open_page(write_report(write_tuned(tmp_path / "tuned", "classify")))
+    page.locator(".plot").first.hover()
+    words = page.locator(".plot").first.locator(".readout").inner_text()
+    assert "texts" in words
+    assert "validation" in words
+    assert page.locator(".flag:visible").inner_text() == "best: step 15"
+    page.get_by_text("over time").click()
+    assert page.locator(".flag:visible").count() == 1
+
+
+def test_answers_unfold_and_canaries_follow_the_slider(open_page, tmp_path):
+    page = open_page(write_report(write_tuned(tmp_path / "tuned", "instruct")))
+    assert page.locator(".answer:visible").count() == 20
+    page.get_by_text("5 more").click()
+    assert page.locator(".answer:visible").count() == 25
+    assert "At 20 it sings." in page.locator(".moment:visible").inner_text()
+    page.locator(".steer input").fill("0")
+    assert "At 10 it sings." in page.locator(".moment:visible").inner_text()

@@ -49,15 +49,18 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """What is drawn in one frame. `rules` are level lines with a name."""
+    """What is drawn in one frame. `rules` are level lines with a name, `flags` upright ones; `whole`: the frame
+    holds the start of the run too, but not every single step (the lines that have no read-out)."""
 
     title: str
     unit: str
     series: list[Series]
     rules: list[tuple[str, float]] = field(default_factory=list)
     intervals: list[Interval] = field(default_factory=list)
+    flags: list[tuple[str, Point]] = field(default_factory=list)
     from_zero: bool = False
     large: bool = False
+    whole: bool = False
 
 
 def points(lines: Sequence[Line], key: str, *, factor: float = 1.0) -> list[Point]:
@@ -116,6 +119,8 @@ def draw(figure: Figure) -> dict[str, Any] | None:
 def frame(figure: Figure, every: list[Point]) -> tuple[float, float]:
     """Lowest and highest value of the frame."""
     start = SKIPPED_FRACTION * end_of(every, "tokens")
+    if figure.whole:
+        start, every = 0.0, [point for series in figure.series if series.hover for point in series.points]
     later = [point.value for point in every if point.tokens >= start]
     marks = [value for _, value in figure.rules] + [v for i in figure.intervals for v in (i.low, i.high)]
     return value_range(later + marks, early=[point.value for point in every], from_zero=figure.from_zero)
@@ -146,7 +151,9 @@ def view(axis: str, figure: Figure, every: list[Point], height: Any) -> dict[str
         marks = [(value / end * 100, human_count(value)) for value in ticks(0, end)]
     else:
         marks = [(value / end * 100, time_label(value)) for value in time_ticks(end)]
-    return {"axis": axis, "shapes": bars + shapes, "x_ticks": marks}
+    bars += [{"d": f"M{across(point)} {height(point.value)}h.01", "look": "ring dot"} for _, point in figure.flags]
+    flags = [(across(point) / SIDE * 100, name) for name, point in figure.flags]
+    return {"axis": axis, "shapes": bars + shapes, "x_ticks": marks, "flags": flags}
 
 
 def spread(rules: list[tuple[str, float, str]]) -> list[dict[str, Any]]:

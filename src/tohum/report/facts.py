@@ -7,6 +7,8 @@ from tohum.report.read import Line, RunRecord, first_number, number, records, se
 from tohum.report.scale import readable
 from tohum.units import human_bytes, human_count, human_seconds
 
+COUNTED = {"": "tokens", "classify": "texts", "instruct": "learned tokens", "prefer": "pairs"}
+TESTED = ("accuracy", "macro_f1", "expected_calibration_error", "margin", "preferred", "ended_fraction")
 MEMORY_PARTS = ("program", "parameters", "gradients", "optimizer", "activations", "loss")
 
 
@@ -23,7 +25,7 @@ def headline(run: RunRecord) -> dict[str, float | None]:
     """The numbers that a run is judged by; of an unfinished run the latest."""
     step, last = (lines[-1] if lines else {} for lines in (run.steps, run.evaluations))
     result, model = run.result, section(run.plan, "model")
-    return {
+    found = {
         "bits_per_byte": first_number(result.get("val_bits_per_byte"), last.get("bits_per_byte")),
         "val_loss": first_number(result.get("val_loss"), last.get("loss")),
         "train_loss": first_number(result.get("train_loss"), step.get("loss")),
@@ -35,6 +37,34 @@ def headline(run: RunRecord) -> dict[str, float | None]:
         "tokens_per_second": first_number(result.get("tokens_per_second"), step.get("tokens_per_second")),
         "peak_memory_bytes": first_number(result.get("peak_memory_bytes"),
                                           *[p.get("peak_memory_bytes") for p in reversed(run.predictions)])}
+    return found | tested(run) if run.kind else found
+
+
+def tested(run: RunRecord) -> dict[str, float | None]:
+    """What a fine-tuning run has besides: the figures of its test, and how much was trained."""
+    test = section(run.result, "test")
+    rates = sorted(rate for line in run.steps if (rate := number(line.get("tokens_per_second"))))
+    general = section(section(section(test, "card"), "general"), "after")
+    return {"val_loss": first_number(run.result.get("val_loss")) or lowest(run) if run.evaluations else None,
+            "tokens_per_second": rates[len(rates) // 2] if rates else None,  # steps behind a validation are slower
+            "trainable_parameters": first_number(run.result.get("trainable_parameters")),
+            "test_loss": first_number(test.get("loss"), test.get("nll")),
+            "general_bits_per_byte": first_number(general.get("bits_per_byte"))
+            } | {name: first_number(test.get(name)) for name in TESTED} | {
+            name: first_number(section(test, name).get("value")) for name in ("exact_match", "token_f1", "chrf")}
+
+
+def lowest(run: RunRecord) -> float | None:
+    """The lowest validation loss after training has begun."""
+    losses = [loss for line in run.evaluations if number(line.get("step")) and
+              (loss := number(line.get("loss"))) is not None]
+    return min(losses, default=None)
+
+
+def counted(run: RunRecord) -> str:
+    """What `tokens` counts in this run: the terms that its loss is the mean of."""
+    single = section(run.config, "preference").get("method") == "kto"
+    return "answers" if single else COUNTED[run.kind]
 
 
 def tiles(run: RunRecord) -> list[Tile]:
@@ -180,7 +210,9 @@ def model_facts(run: RunRecord) -> list[tuple[str, str]]:
 
 def hashes(run: RunRecord) -> list[tuple[str, str]]:
     """What identifies weights, data and tokenizer."""
-    rows = [("model, SHA-256", run.result.get("model_sha256")),
+    card, data = section(section(run.result, "test"), "card"), section(run.result, "data") or section(run.plan, "data")
+    rows = [("model, SHA-256", run.result.get("model_sha256") or card.get("tuned_sha256")),
+            ("base model, SHA-256", card.get("base_sha256")), ("template, SHA-256", data.get("template_sha256")),
             ("data fingerprint", run.result.get("data_fingerprint") or run.data.get("fingerprint")),
             ("tokenizer, SHA-256", section(run.data, "tokenizer").get("sha256"))]
     return [(name, value) for name, value in rows if isinstance(value, str) and value]

@@ -15,6 +15,8 @@ from tohum.errors import ConfigError
 from tohum.training.journal import read_lines
 
 Line = dict[str, Any]
+KINDS = ("classify", "instruct", "prefer")  # of fine-tuning runs
+TAKES = "report takes a run folder, as the --out of 'tohum pretrain' and 'tohum finetune' is"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,9 @@ class RunRecord:
     predictions: list[Line] = field(default_factory=list)
     events: list[Line] = field(default_factory=list)
     samples: list[Line] = field(default_factory=list)
+    answers: list[Line] = field(default_factory=list)  # to the test questions, by the trained model
+    answers_before: list[Line] = field(default_factory=list)  # by the model before training
+    untrained: Line = field(default_factory=dict)  # test figures of a preference run before training
     config: Line = field(default_factory=dict)
     environment: Line = field(default_factory=dict)
     plan: Line = field(default_factory=dict)
@@ -41,6 +46,18 @@ class RunRecord:
         return absolute.parent.name if absolute.name == "run" else absolute.name
 
     @property
+    def kind(self) -> str:
+        """classify, instruct or prefer; "" for pretraining. Where plan and result are lost, the recipe tells."""
+        named = self.result.get("kind") or self.plan.get("kind")
+        if named in KINDS:
+            return str(named)
+        if "preference" in self.config:
+            return "prefer"
+        if "lora" not in self.config:
+            return ""
+        return "classify" if "balance" in section(self.config, "data") else "instruct"
+
+    @property
     def status(self) -> str:
         """finished, stopped (on purpose, can be resumed) or unfinished (running, or killed)."""
         if self.result:
@@ -52,19 +69,27 @@ class RunRecord:
 def read_run(path: Path) -> RunRecord:
     """All parts of a run folder. Raises ConfigError for a folder that is no run."""
     if not path.is_dir():
-        raise ConfigError(f"{path}: no such folder; report takes a run folder, as 'tohum pretrain --out' makes it")
+        raise ConfigError(f"{path}: no such folder; {TAKES}")
     if not (path / "metrics.jsonl").is_file() and not (path / "config.toml").is_file():
-        raise ConfigError(f"{path}: neither metrics.jsonl nor config.toml is in it; report takes a run folder, "
-                          "as 'tohum pretrain --out' makes it")
+        raise ConfigError(f"{path}: neither metrics.jsonl nor config.toml is in it; {TAKES}")
     metrics, config, result = lines(path / "metrics.jsonl"), toml(path / "config.toml"), table(path / "result.json")
     data = data_folder(path, config)
     kinds = {kind: [line for line in metrics if line.get("kind") == kind]
-             for kind in ("step", "evaluation", "prediction", "event")}
+             for kind in ("step", "figures", "evaluation", "prediction", "event")}
     return RunRecord(
-        path=path, steps=kinds["step"], evaluations=kinds["evaluation"], predictions=kinds["prediction"],
-        events=kinds["event"], samples=[line for line in lines(path / "samples.jsonl") if "text" in line],
-        config=config, environment=table(path / "env.json"), plan=table(path / "plan.json"), result=result,
-        data=table(data / "index.json") if data else {}, baselines=baselines(result, data))
+        path=path, steps=joined(kinds["step"], kinds["figures"]), evaluations=kinds["evaluation"],
+        predictions=kinds["prediction"], events=kinds["event"],
+        samples=[line for line in lines(path / "samples.jsonl") if "text" in line],
+        answers=lines(path / "answers.jsonl"), answers_before=lines(path / "answers_before.jsonl"),
+        untrained=table(path / "untrained.json"), config=config, environment=table(path / "env.json"),
+        plan=table(path / "plan.json"), result=result, data=table(data / "index.json") if data else {},
+        baselines=baselines(result, data))
+
+
+def joined(steps: list[Line], figures: list[Line]) -> list[Line]:
+    """Step lines, each with what the stage itself had to say of the step."""
+    more = {number(line.get("step")): line for line in figures}
+    return [more.get(number(line.get("step")), {}) | line for line in steps]
 
 
 def data_folder(run: Path, config: Line) -> Path | None:

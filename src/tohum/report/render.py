@@ -19,8 +19,15 @@ def render(template: str, **values: Any) -> str:
 @cache
 def templates() -> Environment:
     """Autoescaping, and an error for a name that no one filled in."""
-    return Environment(loader=PackageLoader("tohum.report", "templates"), autoescape=True, undefined=StrictUndefined,
-                       trim_blocks=True, lstrip_blocks=True)
+    found = Environment(loader=PackageLoader("tohum.report", "templates"), autoescape=True, undefined=StrictUndefined,
+                        trim_blocks=True, lstrip_blocks=True)
+    found.filters["visible"] = visible
+    return found
+
+
+def visible(text: str) -> str:
+    """Control characters as the signs that stand for them: models write them, and HTML cannot show them."""
+    return "".join(chr(0x2400 + ord(c)) if c < " " and c not in "\n\t" else c for c in text)
 
 
 def part(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tohum.report.facts import counted
 from tohum.report.read import Line, RunRecord, number, records
 from tohum.units import human_count, human_seconds
 
@@ -14,6 +15,8 @@ class Card:
     before: str
     shared: str
     after: str
+    expected: str = ""  # of a question with a known answer
+    cut: bool = False  # the answer did not end by itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +34,7 @@ def moments(run: RunRecord) -> list[Moment]:
     by_step: dict[int, list[Line]] = {}
     for sample in run.samples:
         by_step.setdefault(int(number(sample.get("step")) or 0), []).append(sample)
-    return [Moment(step=step, when=when(step, group[0]), cards=[card(sample, shared) for sample in group])
+    return [Moment(step=step, when=when(step, group[0], counted(run)), cards=[card(sample, shared) for sample in group])
             for step, group in sorted(by_step.items())]
 
 
@@ -41,11 +44,11 @@ def shared_runs(run: RunRecord) -> dict[tuple[int, str], str]:
             for entry in records(run.result, "samples")}
 
 
-def when(step: int, sample: Line) -> str:
+def when(step: int, sample: Line, counted: str = "tokens") -> str:
     """"step 1,200 · 4.9M tokens · 1 min 02 s"."""
     parts = [f"step {step:,}"]
     tokens, seconds = number(sample.get("tokens")), number(sample.get("seconds"))
-    parts += [f"{human_count(tokens)} tokens"] if tokens is not None else []
+    parts += [f"{human_count(tokens)} {counted}"] if tokens is not None else []
     parts += [human_seconds(seconds)] if seconds is not None else []
     return " · ".join(parts)
 
@@ -56,4 +59,5 @@ def card(sample: Line, shared: dict[tuple[int, str], str]) -> Card:
     run = sample.get("shared_run") or shared.get((int(number(sample.get("step")) or 0), prompt)) or ""
     run = run if isinstance(run, str) else ""
     before, found, after = text.partition(run) if run else (text, "", "")
-    return Card(prompt=prompt, before=before, shared=found, after=after)
+    return Card(prompt=prompt, before=before, shared=found, after=after, expected=str(sample.get("expected") or ""),
+                cut=sample.get("finish_reason") == "length")

@@ -6,6 +6,11 @@ function axisInUse() {
   return time && time.checked ? "seconds" : "tokens";
 }
 
+function unitOfAxis() {
+  const label = document.querySelector("label[for=by-tokens]");
+  return " " + (label ? label.dataset.unit : "tokens");
+}
+
 function shortCount(value) {
   for (const [size, unit] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
     if (Math.abs(value) >= size) return (value / size).toPrecision(3) + unit;
@@ -52,7 +57,7 @@ function readout(plot) {
     const at = guide[axis][nearest(guide[axis], wanted)], left = at / end * 100;
     plot.classList.add("on");
     cursor.style.left = left + "%";
-    box.replaceChildren(document.createTextNode(axis === "tokens" ? shortCount(at) + " tokens" : shortTime(at)));
+    box.replaceChildren(document.createTextNode(axis === "tokens" ? shortCount(at) + unitOfAxis() : shortTime(at)));
     data.series.forEach((series, index) => {
       const number = nearest(series[axis], at), value = series.value[number];
       const top = (data.high - value) / (data.high - data.low) * 100;
