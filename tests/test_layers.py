@@ -12,8 +12,8 @@ LAYERS = {
     "tohum": -1,  # __version__
     "errors": 0, "units": 0, "files": 0, "config": 0, "documents": 0, "gguf": 0,
     "tokenizing": 1, "seeding": 1, "machine": 1,
-    "environment": 2, "data_sampling": 2,
-    "embedding": 3,
+    "kernels": 2, "data_sampling": 2,
+    "environment": 3, "embedding": 3,
     "attention": 4,
     "model": 5,
     "loading": 6, "lora": 6, "generation": 6,

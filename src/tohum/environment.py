@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from tohum import __version__
+from tohum.kernels.build import state
 from tohum.machine import cores
 
 PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "pydantic", "click", "rich", "jinja2", "tomli-w",
@@ -27,6 +28,7 @@ def environment() -> dict[str, Any]:
     """Versions, processor, memory, torch build, allocator and GPUs of this process; takes milliseconds."""
     return {"tohum": __version__, "python": platform.python_version(), "system": system(), "packages": packages(),
             "cpu": processor(), "memory": memory(), "torch": torch_build(), "allocator": allocator(),
+            "decoding_kernels": state(),
             "variables": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
             "cuda_devices": cuda_devices()}
 

@@ -32,15 +32,20 @@ def tune_allocator() -> bool:
 
 
 @functools.cache
-def has_bf16_arithmetic() -> bool:
-    """True where a CPU multiplies bf16 in hardware (AVX512-BF16 or AMX); from its flags alone."""
+def cpu_flags() -> frozenset[str]:
+    """Instruction sets of the processor, as Linux names them; empty elsewhere."""
     flags = Path("/proc/cpuinfo")
     if not flags.is_file():
-        return False
+        return frozenset()
     for line in flags.read_text().splitlines():
-        if line.startswith("flags"):
-            return bool({"avx512_bf16", "amx_bf16"} & set(line.split()))
-    return False
+        if line.startswith(("flags", "Features")):
+            return frozenset(line.partition(":")[2].split())
+    return frozenset()
+
+
+def has_bf16_arithmetic() -> bool:
+    """True where a CPU multiplies bf16 in hardware (AVX512-BF16 or AMX); from its flags alone."""
+    return not cpu_flags().isdisjoint({"avx512_bf16", "amx_bf16"})
 
 
 def cores() -> int:

@@ -17,7 +17,10 @@ from tohum.evaluation.card_text import card_text
 from tohum.evaluation.compare import Trial, compare_models
 from tohum.evaluation.general_text import general_documents
 from tohum.evaluation.respond import manner_of, prompt_ids
+from tohum.finetuning.adapter_folder import AdapterFiles, Base
 from tohum.loading.folder import load_model, save_model
+from tohum.lora.adapter import add_lora
+from tohum.lora.config import LoraConfig
 from tohum.model.config import AttentionSpec, FeedForwardSpec, LayerSpec, ModelConfig, NormSpec
 from tohum.model.network import Network
 from tohum.tokenizing.tokenizer import Tokenizer
@@ -152,6 +155,19 @@ def test_against_asks_the_base_as_it_asks_the_tuned_model(folder, tmp_path):
     found = measured(tmp_path / "chat", "--against", folder / "base", "--text", folder / "book.txt", "--prompts",
                      folder / "prompts.jsonl", "--max-tokens", "8")
     assert found["against"]["identical_fraction"] == 1
+
+
+def test_against_takes_adapters_on_either_side(folder, tmp_path):
+    """One that learned nothing yet: its own files, but to the last bit the text of its base."""
+    base, lora = Base.of(folder / "base"), LoraConfig(rank=2)
+    loaded = load_model(folder / "base")
+    add_lora(loaded.network, lora, torch.Generator().manual_seed(0))
+    AdapterFiles(base=base, lora=lora, tokenizer=loaded.tokenizer).save(tmp_path, loaded.network)
+    text = ("--text", folder / "book.txt")
+    found = measured(tmp_path, "--against", folder / "base", *text)["against"]
+    assert found["tuned_sha256"] != found["base_sha256"]
+    assert found["nothing_changed"] == "the general text costs both the same, to the last bit"
+    assert measured(folder / "tuned", "--against", tmp_path, *text)["against"]["forgetting"]
 
 
 def test_against_compares_models_of_different_tokenizers_by_bytes(folder, tmp_path):

@@ -7,9 +7,7 @@ import pytest
 
 from tohum.data_sampling.shards import DataFolder
 from tohum.machine import process_seconds
-from tohum.training import budget as budgets
 from tohum.pretraining import plan as planning
-from tohum.training.budget import Budget
 from tohum.pretraining.corpus import Statistics, statistics
 from tohum.pretraining.describe import describe
 from tohum.pretraining.forecast import curve_at, standing_at
@@ -17,6 +15,8 @@ from tohum.pretraining.plan import Plan, choose_depth, make_plan, steps_within, 
 from tohum.pretraining.predict import Curve, Size, predict, predict_from_curve
 from tohum.pretraining.probe import Measured
 from tohum.pretraining.resolve import resolve
+from tohum.training import budget as budgets
+from tohum.training.budget import Budget
 from tohum.training.ranks import Ranks
 from tohum.training.schedule import Shortening
 from tohum.training.state import TrainState

@@ -45,8 +45,7 @@ def build(work: Work[ClassifyRecipe, Rows]) -> ClassSetup:
     classifier = Classifier(work.opened.network.to(work.dtype), len(rows.labels))
     classifier = classifier.to(begun.precision.device, work.dtype)
     classifier.initialise(generator(t.seed, "head"))
-    trainable = freeze(classifier, t.train, recipe.lora, generator(t.seed, "lora"),
-                       work.opened.tokenizer)
+    trainable = freeze(classifier, t.train, recipe.lora, generator(t.seed, "lora"), work.opened.tokenizer)
     first = trainable.first_block
     train = rows.train.examples
     order = Order(len(train), key=f"{train.fingerprint}:{t.seed}", rows_per_step=work.batch_rows,
@@ -55,8 +54,7 @@ def build(work: Work[ClassifyRecipe, Rows]) -> ClassSetup:
                           frozen_of(work, classifier, name, side.examples, first))
              for name, side in rows.sides.items()}
     batches = ExampleBatches(examples=train, order=order, packing="isolated", micro_tokens=work.micro_tokens,
-                             context=work.opened.config.context,
-                             vectors=sides["train"].vectors)
+                             context=work.opened.config.context, vectors=sides["train"].vectors)
     weights = torch.tensor([rows.split.class_weights[label] for label in rows.labels])
     return ClassSetup(network=classifier, classifier=classifier, trainable=trainable, batches=batches,
                       precision=begun.precision, fingerprint=train.fingerprint,
@@ -84,7 +82,7 @@ def frozen_of(work: Work[ClassifyRecipe, Rows], classifier: Classifier, name: st
     work.say(f"blocks 0 to {first_block - 1} never change: computing them once for "
              f"{human_count(examples.tokens)} tokens ({name})")
     return frozen_vectors(classifier.network, examples, first_block=first_block, precision=work.begun.precision,
-                          path=work.out / CACHE / f"{name}.npy", micro_tokens=work.micro_tokens)
+                          path=work.out / CACHE / f"{name}-{work.begun.ranks.rank}.npy", micro_tokens=work.micro_tokens)
 
 
 @dataclass(frozen=True)

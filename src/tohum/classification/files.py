@@ -28,6 +28,6 @@ class ClassifierFiles:
     def load(self, folder: Path, network: nn.Module) -> None:
         """Into the parameters that are there."""
         assert isinstance(network, Classifier)
-        found = load_classifier(folder).classifier
+        found = load_classifier(folder, dtype=None).classifier
         network.network.load_state_dict(found.network.state_dict())
         network.score.load_state_dict(found.score.state_dict())

@@ -43,10 +43,8 @@ def compared(asked: Comparison) -> tuple[dict[str, Any], str]:
     from tohum.evaluation.general_text import WINDOW_TOKENS
     from tohum.evaluation.perplexity import total
     from tohum.evaluation.respond import manner_of
-    from tohum.loading.find import find_model
-    from tohum.loading.folder import load_config
 
-    base_context = load_config(find_model(asked.base)[0]).context
+    base_context = context_of(asked.base)
     loaded = open_model(asked.tuned, asked.device, asked.dtype)
     context = min(base_context, loaded.config.context)
     longest = context if asked.texts or asked.data else min(context, WINDOW_TOKENS)
@@ -61,6 +59,16 @@ def compared(asked: Comparison) -> tuple[dict[str, Any], str]:
     card = make_card(before, after, questions=trial.questions, text=trial.text)
     result, _ = figures(total(after.general), after.model_sha256, length)
     return result | {"against": card.as_dict()}, card_text(card)
+
+
+def context_of(path: Path) -> int:
+    """Tokens that a model reads at once, before it is opened; an adapter's are its base's. Raises CheckpointError."""
+    from tohum.finetuning.adapter_folder import base_folder, is_adapter
+    from tohum.loading.find import find_model
+    from tohum.loading.folder import load_config
+
+    folder, _ = find_model(path)
+    return load_config(base_folder(folder) if is_adapter(folder) else folder).context
 
 
 def trial_of(asked: Comparison, length: int) -> "Trial":

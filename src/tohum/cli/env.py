@@ -17,7 +17,9 @@ def command(as_json: bool) -> None:
     The same object is stored with every run as env.json.
     """
     from tohum.environment import environment
+    from tohum.kernels.build import library
 
+    library()  # compiled now, if it has to be: the report says whether it can be
     found = environment()
     emit(found, "\n".join(f"{key:<33} {value}" for key, value in rows(found)), as_json)
 

@@ -12,7 +12,7 @@ from tohum.data_sampling.split import Splitter, scan
 from tohum.documents.document import Document
 from tohum.documents.python_library import PythonDocs
 
-WINDOW_TOKENS = 512  # a window as long as a large context would cost more time and see nothing more
+WINDOW_TOKENS = 256  # a window as long as a large context would cost more time and see nothing more
 DOCUMENT_CHARACTERS = 1000  # of each, so that many subjects are in it; about 50,000 in all
 
 

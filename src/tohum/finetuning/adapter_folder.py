@@ -5,7 +5,7 @@
     tohum.json           hash of the base, names of the classes
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from tohum.loading.find import find_model
 from tohum.loading.folder import GENERATION, LoadedModel, load_model, model_sha256, read_family, token_ids
 from tohum.loading.keys import read_json
 from tohum.loading.names import FUSED_TRANSPOSED, TRANSPOSED, Table, rules_for
-from tohum.lora.adapter import Adapter, attach, current
+from tohum.lora.adapter import Adapter, Factors, attach, current
 from tohum.lora.config import LoraConfig
 from tohum.lora.rows import TrainedRows
-from tohum.lora.store import CONFIG, Place, Stored, read_adapter, read_config, write_adapter
+from tohum.lora.store import CONFIG, Place, Stored, parted, read_adapter, read_config, write_adapter
 from tohum.model.classifier import Classifier, trunk
 from tohum.model.network import Network
 from tohum.tokenizing.template import ChatTemplate, save_template
@@ -92,17 +92,18 @@ class AdapterFiles:
     def load(self, folder: Path, network: nn.Module) -> None:
         """The factors' values, into the parameters that are there."""
         inner = trunk(network)
-        stored = read_adapter(folder, places(inner, self.base.table), token_module(self.base.table))
-        take_values(inner, stored.adapter)
+        spots = places(inner, self.base.table)
+        stored = read_adapter(folder, spots, token_module(self.base.table))
+        take_values(inner, parted(stored.adapter, spots, current(inner, self.lora).factors))
         take_rows(inner, stored.adapter)
         if isinstance(network, Classifier):
             take_score(network, stored.adapter, folder)
 
 
 @torch.no_grad()
-def take_values(network: Network, adapter: Adapter) -> None:
+def take_values(network: Network, adapter: Mapping[str, Factors]) -> None:
     """Copy factors into existing parameters, which an optimizer may hold."""
-    for name, factors in adapter.factors.items():
+    for name, factors in adapter.items():
         layer = network.get_submodule(name)
         for own, value in (("lora_a", factors.a), ("lora_b", factors.b), ("lora_m", factors.m)):
             parameter = getattr(layer, own)

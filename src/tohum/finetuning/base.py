@@ -10,7 +10,7 @@ import torch
 from tohum.files import write_directory
 from tohum.finetuning.adapter_folder import is_adapter, load_adapted
 from tohum.loading.find import find_model
-from tohum.loading.folder import LoadedModel, load_model, save_model
+from tohum.loading.folder import LoadedModel, load_model, model_sha256, save_model
 from tohum.lora.merge import merge
 from tohum.lora.rows import grow
 from tohum.model.config import ModelConfig
@@ -48,6 +48,11 @@ class Opened:
         """The model's own chat template."""
         return load_template(self.loaded.folder, self.tokenizer)
 
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the weights that are tuned, once they are where `folder` says."""
+        return model_sha256(self.folder)
+
     def keep(self) -> None:
         """Write merged weights where the adapter will look for its base."""
         if not self.merged or self.folder.is_dir():
@@ -62,14 +67,15 @@ class Opened:
         write_directory(self.folder, fill)
 
 
-def open_base(path: Path, out: Path, *, dtype: torch.dtype, device: torch.device,
+def open_base(path: Path, out: Path, *, continued: bool, dtype: torch.dtype, device: torch.device,
               new_tokens: Sequence[str] = ()) -> Opened:
     """Read the model that `path` means. Raises CheckpointError.
 
-    An adapter is merged into its base in memory; the run in `out` then gets a folder `base` of its own.
+    An adapter is merged into its base in memory; the run in `out` then gets a folder `base` of its own, which is read
+    when the run is continued.
     """
     note, merged = "", False
-    if (out / BASE).is_dir():  # of a run that is continued
+    if continued and (out / BASE).is_dir():
         folder, merged = out / BASE, True
         loaded = load_model(folder, dtype=dtype, device=device)
     else:

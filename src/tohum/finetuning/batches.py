@@ -48,7 +48,7 @@ class ExampleBatches:
     order: Order
     packing: Packing
     micro_tokens: int
-    context: int  # of the network
+    context: int
     vectors: Vectors | None = None
 
     def step(self, step: int) -> Iterator[Batch]:
@@ -64,4 +64,4 @@ class ExampleBatches:
 def in_order(examples: ExampleSet, *, micro_tokens: int, vectors: Vectors | None = None) -> Iterator[Batch]:
     """All examples, for evaluation: sorted by length, padded, the same micro-batches each time."""
     yield from micro_batches(examples, np.arange(len(examples)), packing="padded", micro_tokens=micro_tokens,
-                             context=0, vectors=vectors)
+                             context=micro_tokens, vectors=vectors)

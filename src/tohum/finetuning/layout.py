@@ -26,22 +26,24 @@ def micro_batches(examples: ExampleSet, chosen: NDArray[np.int64], *, packing: P
                   context: int, vectors: Vectors | None = None) -> Iterator[Batch]:
     """The chosen examples (numbers, in any order), in passes of about `micro_tokens` tokens.
 
-    context: tokens that the network takes in a row; no example is longer.
+    context: of the network, which reads no longer rows.
     """
     by_length = chosen[np.argsort(-examples.lengths[chosen], kind="stable")]
-    rows = [[int(number)] for number in by_length]
-    if packing == "isolated":
-        rows = packed(examples.lengths, by_length, context)
+    rows = (packed(examples.lengths, by_length, min(context, micro_tokens)) if packing == "isolated"
+            else [[int(number)] for number in by_length])
     for group in groups(examples.lengths, rows, micro_tokens):
         yield assemble(examples, group, vectors)
 
 
-def packed(lengths: NDArray[np.int64], by_length: NDArray[np.int64], context: int) -> list[list[int]]:
-    """Rows of examples, in the width that costs least: narrow rows leave gaps, wide ones cost attention."""
+def packed(lengths: NDArray[np.int64], by_length: NDArray[np.int64], most: int) -> list[list[int]]:
+    """Rows of examples, in the width that costs least: narrow rows leave gaps, wide ones cost attention.
+
+    None is wider than `most` tokens, or than the longest example.
+    """
     if not len(by_length):
         return []
     longest, total = int(lengths[by_length[0]]), int(lengths[by_length].sum())
-    widths = {min(context, max(longest, -(-total // count))) for count in range(1, len(by_length) + 1)}
+    widths = {max(longest, min(most, -(-total // count))) for count in range(1, len(by_length) + 1)}
     tried = [(width, first_fit(lengths, by_length, width)) for width in sorted(widths)]
     return min(tried, key=lambda pair: len(pair[1]) * pair[0] * (1 + pair[0] / DEAR_WIDTH))[1]
 

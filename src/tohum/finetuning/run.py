@@ -54,7 +54,7 @@ class Setup:
     evaluate: Evaluate
     sample: Sample
     tokens_per_step: int  # for a person
-    figures: Figures = nothing  # of the training steps since it was last asked, for the journal
+    figures: Figures = nothing  # of a training step, for the journal
     evaluate_first: bool = True  # before the first step; a new class head knows nothing yet
     dropout: bool = True  # preference losses compare two passes, which must see the same network
 
@@ -73,12 +73,15 @@ def stored_recipe(request: Request[Recipe]) -> Recipe | None:
     if not request.resume or not (out / "config.toml").is_file() or not (
             checkpoint.steps(out) or (out / "result.json").is_file()):
         return None
-    kind = type(request.recipe)
+    kind: type[Recipe] = type(request.recipe)
     try:
         stored = json.loads((out / "plan.json").read_text("utf-8"))["requested"]
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{out / 'plan.json'} cannot be read ({error}); the run cannot be continued") from None
-    refuse_other(out, stored, asked(request.recipe, REPEATABLE), asked(kind(), REPEATABLE))
+    kept = {section: {key: stored[section][key]} for section, key in (("model", "folder"), ("data", "file"))
+            if key in stored.get(section, {})}
+    bare = kind.model_validate(kept)  # MODEL and --data must be given anew; no other option at all is enough
+    refuse_other(out, stored, asked(request.recipe, REPEATABLE), asked(bare, REPEATABLE))
     recipe = validate(kind, read_toml(out / "config.toml"), where=str(out / "config.toml"))
     again = {key: value for key in REPEATABLE if (value := getattr(request.recipe.training, key)) is not None}
     return recipe.replace(training=recipe.training.model_dump() | again)
@@ -95,8 +98,8 @@ def start(request: Request[Recipe], recipe: Recipe, plan: Mapping[str, Any], ran
     ranks.wait()
 
 
-def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: StopRequests) -> Done:
-    """Train to the last step or the end of patience, then take the best weights.
+def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: StopRequests, base: str) -> Done:
+    """Train to the last step or the end of patience, then take the best weights. base: hash of the model underneath.
 
     Raises StoppedError (checkpoint saved), NonFiniteError, and what the file system refuses.
     """
@@ -106,7 +109,7 @@ def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: Sto
     parts = Parts(network=setup.network, optimizer=optimizer, batches=setup.batches, objective=setup.objective,
                   ranks=ranks)
     values = asked(recipe, NOT_THE_WEIGHTS)
-    identity = Identity(files=setup.files, settings={"data fingerprint": setup.fingerprint,
+    identity = Identity(files=setup.files, settings={"data fingerprint": setup.fingerprint, "base model": base,
                                                      "config": sha256_json(values)})
     if ranks.is_main:
         checkpoint.sweep(out)

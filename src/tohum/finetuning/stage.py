@@ -94,9 +94,10 @@ def finetune(request: Request[Recipe], stage: Stage[Recipe, Rows], say: Say) -> 
     """
     out = request.out.absolute()
     begun = begin(request)
+    say = say if begun.ranks.is_main else silent
     if begun.stored and (finished := finished_result(out)):
         return finished
-    opened = open_base(needed(begun.recipe.model.folder, "model"), out, dtype=torch.float32,
+    opened = open_base(needed(begun.recipe.model.folder, "model"), out, continued=begun.stored, dtype=torch.float32,
                        device=begun.precision.device, new_tokens=begun.recipe.lora.new_tokens)
     if opened.note:
         say(opened.note)
@@ -106,19 +107,26 @@ def finetune(request: Request[Recipe], stage: Stage[Recipe, Rows], say: Say) -> 
                       lr_scale=stage.lr_scale)
         begun = replace(begun, recipe=resolve(begun.recipe, sizes, begun.ranks.world_size))
         start(request, begun.recipe, {"kind": stage.kind, "data": rows.to_json()}, begun.ranks)
-    opened.keep()
     work = Work(out=out, begun=begun, opened=opened, rows=rows, say=say)
-    stage.before(work)
+    if begun.ranks.is_main:
+        opened.keep()
+        stage.before(work)
+    begun.ranks.wait()
     with StopRequests(hours_to_seconds(begun.recipe.training.max_hours)) as stop:
         setup = stage.build(work)
-        done = run(out, begun.recipe, setup, begun.ranks, stop)
+        done = run(out, begun.recipe, setup, begun.ranks, stop, opened.sha256)
     test = stage.after(work, setup, Path(done.figures["checkpoint"]))
     result = done.figures | {"kind": stage.kind, "test": test, "data": rows.to_json()}
     if begun.ranks.is_main:
         shutil.rmtree(out / CACHE, ignore_errors=True)
         Journal(out).write("event", event="finished", step=done.state.step, seconds=round(done.state.seconds, 3))
         write_json(out / "result.json", result)
-    return result
+    begun.ranks.wait()
+    return result if begun.ranks.is_main else finished_result(out) or {}
+
+
+def silent(_: str) -> None:
+    """What processes but the first say."""
 
 
 def needed(value: str | None, what: str) -> Path:

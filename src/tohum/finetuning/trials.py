@@ -11,7 +11,7 @@ from tohum.evaluation.answer_file import AnswerRow, write_answers
 from tohum.evaluation.answers import score_answers
 from tohum.evaluation.card import Side, make_card
 from tohum.evaluation.compare import BLOCK_TOKENS
-from tohum.evaluation.general_text import general_documents, general_name
+from tohum.evaluation.general_text import WINDOW_TOKENS, general_documents, general_name
 from tohum.evaluation.perplexity import Cost, costs
 from tohum.evaluation.respond import respond
 from tohum.evaluation.text import text_ids
@@ -21,7 +21,7 @@ from tohum.generation.text import Generated
 from tohum.loading.folder import LoadedModel, model_sha256
 
 BEFORE, ANSWERS_BEFORE, ANSWERS = "before.json", "answers_before.jsonl", "answers.jsonl"
-EVALUATION_ROWS, GENERAL_LENGTH = 8, 256
+EVALUATION_ROWS = 8
 CANARY_TOKENS = 64
 SCORES = ("exact_match", "token_f1", "chrf")
 
@@ -34,6 +34,7 @@ class Trials:
     asking: Asking
     tokens: int  # of an answer, at most
     say: Say
+    is_main: bool  # other processes have no part in it
 
     def before(self, loaded: LoadedModel) -> None:
         """Once, before the first step; kept in the run folder for a run that is continued."""
@@ -43,6 +44,8 @@ class Trials:
 
     def after(self, loaded: LoadedModel, checkpoint: Path) -> dict[str, Any]:
         """The tuned model's figures, and the card."""
+        if not self.is_main:
+            return {}
         values = json.loads((self.out / BEFORE).read_text("utf-8"))
         before = Side(**values | {"general": [Cost(**cost) for cost in values["general"]]})
         side, answers = self.measure(loaded, checkpoint, ANSWERS)
@@ -66,14 +69,14 @@ class Trials:
             write_answers(self.out / file, [replace(row, answer=text, finish_reason=answer.finish_reason)
                                             for row, text, answer in zip(questions, texts, answers, strict=True)])
         windows = text_batches(text_ids(general_documents(), loaded.tokenizer), rows=EVALUATION_ROWS,
-                               max_length=min(GENERAL_LENGTH, loaded.config.context))
+                               max_length=min(WINDOW_TOKENS, loaded.config.context))
         blocks = tuple(costs(loaded.network, windows, loaded.tokenizer.byte_lengths, block_tokens=BLOCK_TOKENS))
         return Side(name=str(folder), model_sha256=model_sha256(folder), general=blocks, answers=texts), answers
 
     def canaries(self, loaded: LoadedModel) -> Iterator[dict[str, Any]]:
         """The same questions after every part of the run: the best token each time."""
-        answers = self.answers(loaded, self.asking.canaries, CANARY_TOKENS)
-        for row, answer in zip(self.asking.canaries, answers, strict=True):
+        rows = self.asking.canaries if self.is_main else []
+        for row, answer in zip(rows, self.answers(loaded, rows, CANARY_TOKENS), strict=True):
             prompt = row.prompt if isinstance(row.prompt, str) else row.prompt[-1]["content"]
             yield {"prompt": prompt, "expected": row.expected, "text": answer.text,
                    "finish_reason": answer.finish_reason}

@@ -14,7 +14,7 @@ from tohum.training.stopping import StopRequests
 Guard = Callable[[Iterable[Any]], Iterable[Any]]  # passes items on, or gives the evaluation up
 Evaluate = Callable[[Guard], Mapping[str, float] | None]  # figures, "loss" among them; None: nothing to validate on
 Sample = Callable[[], Iterable[Mapping[str, Any]]]  # canary prompts with the present answers
-Figures = Callable[[], Mapping[str, float]]  # of the training steps since it was last called
+Figures = Callable[[], Mapping[str, float]]  # of the training step, taken after each
 
 
 def nothing() -> Mapping[str, float]:
@@ -56,5 +56,6 @@ class FinetuneWatch:
     def stepped(self, state: TrainState, result: StepResult) -> None:
         """Move the progress line; now and then a line of the stage's own figures."""
         self.progress.step(state, result)
-        if state.step % self.report_every == 0 and (found := self.figures()):
+        found = self.figures()  # of this step alone, as its loss is: a run that is continued writes the same line
+        if found and state.step % self.report_every == 0:
             self.journal.write("figures", step=state.step, **found)

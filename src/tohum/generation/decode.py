@@ -23,6 +23,7 @@ from torch import Tensor
 
 from tohum.errors import ConfigError
 from tohum.generation.choice import Choice, choose
+from tohum.generation.fast import FastNetwork, fast_network
 from tohum.generation.lookup import Lookup
 from tohum.generation.mode import evaluating
 from tohum.model.network import Network
@@ -73,6 +74,7 @@ class Decoder:
             row.fit(self.context)
         longest = max((len(row.ids) for row in self.rows), default=0) + max_tokens
         self.cache = network.new_cache(len(prompts), min(longest, self.context)) if cache else None
+        self.engine: Network | FastNetwork = fast_network(network, self.cache) or network
         self.seen = self.first_seen() if choice.repetition_penalty != 1 else None
         self.passes = 0
         self.lookup = self.begin_lookup() if choice.lookup else None
@@ -123,8 +125,8 @@ class Decoder:
         room = self.context - (len(row.ids) - row.start) - 1  # until the window slides
         unread, guesses = row.unread(), lookup.guess(min(self.choice.lookup, row.left - 1, room))
         ids = torch.tensor([unread + guesses], device=self.device)  # (1, T)
-        hidden = self.network.hidden(ids, cache=self.cache)[0, len(unread) - 1 :]  # (guesses + 1, D)
-        scores = self.network.to_logits(hidden)[:, : self.vocab_size]
+        hidden = self.engine.hidden(ids, cache=self.cache)[0, len(unread) - 1 :]  # (guesses + 1, D)
+        scores = self.engine.to_logits(hidden)[:, : self.vocab_size]
         best = choose(scores, None, self.choice, torch.zeros(len(scores))).tolist()
         right = next((n for n, (a, b) in enumerate(zip(guesses, best, strict=False)) if a != b), len(guesses))
         self.cache.advance(ids.shape[1])
@@ -152,12 +154,12 @@ class Decoder:
             stored = torch.tensor([row.stored for row in self.rows], device=self.device)
             positions = (columns - (width - counts - stored)[:, None]).masked_fill(padding, 0)
             documents = torch.zeros_like(ids).masked_fill(padding, -1)
-        hidden = self.network.hidden(ids, positions=positions, documents=documents, cache=self.cache)
+        hidden = self.engine.hidden(ids, positions=positions, documents=documents, cache=self.cache)
         if self.cache is not None:
             self.cache.advance(width if even else counts)
             for row, part in zip(self.rows, new, strict=True):
                 row.stored += len(part)
-        return self.network.to_logits(hidden[:, -1])
+        return self.engine.to_logits(hidden[:, -1])
 
     def forget(self) -> None:
         """Free the cache of rows whose window has moved."""

@@ -5,9 +5,10 @@ of the bytes it goes up to four times as fast. Each row of a matrix has a factor
 
     weight (out, in) float  ->  bytes (out, in) int8, factors (out,)        weight[o, i] ~ factors[o] * bytes[o, i]
 
-(LLM.int8(), arXiv:2208.07339, vector-wise, weights alone.) torch's kernel for it takes vectors in bfloat16; the factors
-are rounded to that first, and the bytes are made for the rounded ones. Passes over many tokens, a prompt say, compute
-more than they read; there the matrix is written out for the pass.
+(LLM.int8(), arXiv:2208.07339, vector-wise, weights alone.) Decoding multiplies bytes with float32 vectors (fast.py).
+Where that is not to be had, torch's kernel does it, which takes vectors in bfloat16; the factors are rounded to that
+first, and the bytes are made for the rounded ones. Passes over many tokens, a prompt say, compute more than they read;
+there the matrix is written out for the pass.
 """
 
 import torch

@@ -68,4 +68,5 @@ def validate(work: Here, examples: ExampleSet, guard: Guard) -> Mapping[str, flo
 
 def trials(work: Here) -> Trials:
     """What base and tuned model go through."""
-    return Trials(out=work.out, asking=work.rows.asking, tokens=work.recipe.data.answer_tokens, say=work.say)
+    return Trials(out=work.out, asking=work.rows.asking, tokens=work.recipe.data.answer_tokens, say=work.say,
+                  is_main=work.begun.ranks.is_main)

@@ -9,7 +9,7 @@ cuts B by rows, and A is shared; writing stacks the A's and puts the B's on a di
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,10 +87,23 @@ def stacked(place: Place, adapter: Adapter) -> Factors:
         raise ConfigError(f"DoRA on {place.theirs}, which holds {len(place.ours)} of our linears, has no form in PEFT; "
                           "use lora.kind=lora")
     first = next(part for part in parts if part is not None)
-    blocks = [torch.zeros(rows, 0) if part is None else part.b.float() for rows, part in
+    blocks = [torch.zeros(rows, 0, dtype=first.b.dtype) if part is None else part.b.cpu() for rows, part in
               zip(place.rows, parts, strict=True)]
-    return Factors(torch.cat([part.a.float() for part in parts if part is not None]),
-                   torch.block_diag(*[block.cpu() for block in blocks]), scale=first.scale)
+    return Factors(torch.cat([part.a for part in parts if part is not None]), torch.block_diag(*blocks),
+                   scale=first.scale)
+
+
+def parted(adapter: Adapter, places: Sequence[Place], present: Collection[str]) -> dict[str, Factors]:
+    """What `stacked` put together, taken apart: each linear of `present` (those that were written) has its own rank."""
+    found: dict[str, Factors] = {}
+    for place in places:
+        names = [name for name in place.ours if name in present and name in adapter.factors]
+        for number, name in enumerate(names):
+            pair = adapter.factors[name]
+            rank = len(pair.a) // len(names)
+            own = slice(number * rank, (number + 1) * rank)
+            found[name] = Factors(pair.a[own], pair.b[:, own], pair.m, scale=pair.scale)
+    return found
 
 
 def stored_alpha(pair: Factors, kind: LoraKind) -> float:

@@ -15,10 +15,14 @@ from tohum.model.network import Network
 
 
 class Classifier(nn.Module):
-    """A network and a linear head of C classes without bias (as transformers keeps it)."""
+    """A network and a linear head of C classes without bias (as transformers keeps it).
+
+    It takes the place of the network's own head: one that is not the token table is given up.
+    """
 
     def __init__(self, network: Network, classes: int):
         super().__init__()
+        network.head = None
         self.network = network
         self.score = nn.Linear(network.config.width, classes, bias=False, device=network.head_weight.device,
                                dtype=torch.promote_types(network.head_weight.dtype, torch.float32))

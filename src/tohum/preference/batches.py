@@ -70,7 +70,7 @@ class SingleBatches:
 
     answers: ExampleSet
     desirable: NDArray[np.bool_]
-    mismatched: ExampleSet  # the answer of row n after the prompt of row n - 1, for the estimate
+    mismatched: ExampleSet  # the answer of row n after the prompt of another row, for the estimate
     order: Order
     micro_tokens: int
     kl: Callable[[list[Batch]], Tensor]

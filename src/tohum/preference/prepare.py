@@ -1,6 +1,7 @@
 """A file of preferences, a template and a tokenizer -> aligned answers with their prompts, and test questions."""
 
-from collections.abc import Sequence, Sized
+import hashlib
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,14 +48,15 @@ class Singles:
 
     answers: ExampleSet
     desirable: NDArray[np.bool_]
-    mismatched: ExampleSet  # the answer of row n after the prompt of row n - 1
+    mismatched: ExampleSet  # the answer of row n after the prompt of another row
 
     def __len__(self) -> int:
         return len(self.answers)
 
     @property
     def fingerprint(self) -> str:
-        return self.answers.fingerprint[:32] + self.mismatched.fingerprint[:32]
+        marks = hashlib.sha256(self.desirable.tobytes()).hexdigest()
+        return self.answers.fingerprint[:24] + self.mismatched.fingerprint[:24] + marks[:16]
 
     @property
     def tokens(self) -> int:
@@ -136,13 +138,18 @@ def side_of(kept: Sequence[EncodedPair | EncodedUnpaired], encoder: Encoder, max
                      rejected=ExampleSet(example(row.rejected) for row in pairs))
     return Singles(answers=ExampleSet(example(row.text) for row in singles),
                    desirable=np.array([row.desirable for row in singles]),
-                   mismatched=ExampleSet(example(strange(singles[n - 1].text, row.text).cut(max_length))
-                                         for n, row in enumerate(singles)))
+                   mismatched=ExampleSet(example(text.cut(max_length)) for text in strangers(singles)))
 
 
-def strange(prompt: Encoded, answer: Encoded) -> Encoded:
-    """The prompt of one row before the answer of another."""
-    head = prompt.learned.index(True) if any(prompt.learned) else len(prompt.ids)
-    tail = answer.learned.index(True)
-    return Encoded(ids=prompt.ids[:head] + answer.ids[tail:], place=answer.place,
-                   learned=[False] * head + answer.learned[tail:])
+def strangers(singles: Sequence[EncodedUnpaired]) -> Iterator[Encoded]:
+    """Each answer after the nearest prompt before it (around the end) that is not its own: a pair has its prompt twice.
+
+    Its own, where there is no other.
+    """
+    heads = [row.text.learned.index(True) for row in singles]  # a row without an answer was dropped
+    prompts = [row.text.ids[:head] for row, head in zip(singles, heads, strict=True)]
+    for number, (row, tail) in enumerate(zip(singles, heads, strict=True)):
+        before = (prompts[number - back] for back in range(1, len(prompts)))
+        prompt = next((other for other in before if other != prompts[number]), prompts[number])
+        yield Encoded(ids=prompt + row.text.ids[tail:], place=row.place,
+                      learned=[False] * len(prompt) + row.text.learned[tail:])

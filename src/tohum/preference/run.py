@@ -69,7 +69,9 @@ def build(work: Here) -> Setup:
                   sample=lambda: trials(work).canaries(work.opened.loaded),
                   tokens_per_step=round(side.tokens / len(side) * work.batch_rows))
     if not (work.out / UNTRAINED).is_file():
-        write_json(work.out / UNTRAINED, dict(measured(work, "test", objective, iter) or {}))
+        found = measured(work, "test", objective, iter)  # by all processes: KTO's estimate is their common one
+        if ranks.is_main:
+            write_json(work.out / UNTRAINED, dict(found or {}))
     return setup
 
 
@@ -112,4 +114,5 @@ def after(work: Here, setup: Setup, checkpoint: Path) -> dict[str, Any]:
 
 def trials(work: Here) -> Trials:
     """What base and tuned model go through."""
-    return Trials(out=work.out, asking=work.rows.asking, tokens=work.recipe.data.answer_tokens, say=work.say)
+    return Trials(out=work.out, asking=work.rows.asking, tokens=work.recipe.data.answer_tokens, say=work.say,
+                  is_main=work.begun.ranks.is_main)

@@ -1,0 +1,99 @@
+/* Matrices times a few vectors, at the speed at which memory gives the matrices, by threads that wait for nobody. */
+
+#include <sched.h>
+#include <stdatomic.h>
+#include "vectors.h"
+
+typedef struct {          /* y = W x + bias */
+    const void *weight;   /* (out, in) numbers of `format`; NULL: no such matrix */
+    const float *factors; /* (out,) of bytes: row o is factors[o] * weight[o]; else NULL */
+    const float *bias;    /* (out,) or NULL */
+    int64_t out, in, format;
+} Matrix;
+
+typedef struct { /* what is done together: chunks that are taken one by one, and the number of those that are done */
+    _Alignas(64) _Atomic int64_t taken, done;
+} Stage;
+
+enum {
+    FEW = 16,            /* tokens whose vectors stay in the nearest cache */
+    CHUNK_BYTES = 65536  /* of a matrix */
+};
+
+/* The next chunk of a thread's stage; -1 when all are done, and the thread goes on to the next stage.
+
+   Nobody waits for a thread, only for chunks: one that the system has put aside for another process comes back, finds
+   its stage done, and catches up, while the others went on. */
+static int64_t next_chunk(Stage **stage, int64_t chunks, int64_t last) {
+    Stage *s = *stage;
+    if (last >= 0) atomic_fetch_add_explicit(&s->done, 1, memory_order_release);
+    int64_t chunk = atomic_load_explicit(&s->taken, memory_order_relaxed);
+    if (chunk < chunks) chunk = atomic_fetch_add_explicit(&s->taken, 1, memory_order_relaxed);
+    if (chunk < chunks) return chunk;
+    for (int64_t turns = 1; atomic_load_explicit(&s->done, memory_order_acquire) < chunks; turns++)
+        if (turns % 2048 == 0) sched_yield();
+    ++*stage;
+    return -1;
+}
+#define FOR_CHUNKS(c, chunks, stage) \
+    for (int64_t c = -1, all_ = (chunks); (c = next_chunk(stage, all_, c)) >= 0;)
+
+/* R vectors times N rows of a matrix, o, o + far, ...: N * in numbers read once, 2 R N in operations.
+
+   One sum of eight lanes for each result, whatever R and N, so that its rounding does not depend on the company; R * N
+   of them hide the latency of multiply-add, and N streams from memory that of the memory. */
+INLINE void products(const Matrix *m, const float *x, float *y, int64_t o, int64_t far, const int R, const int N,
+                     const int format) {
+    vec sum[8] = {{0}};
+    const char *w = (const char *)m->weight + o * m->in * SIZE[format];
+    const int64_t stride = far * m->in * SIZE[format];
+    for (int64_t k = 0; k < m->in; k += LANES)
+        for (int n = 0; n < N; n++) {
+            const vec numbers = load(w + n * stride, k, format);
+            for (int r = 0; r < R; r++)
+                sum[n * R + r] = fused(numbers, load(x + r * m->in, k, FLOAT32), sum[n * R + r]);
+        }
+    for (int n = 0; n < N; n++, o += far)
+        for (int r = 0; r < R; r++) {
+            const float result = total(sum[n * R + r]) * (m->factors ? m->factors[o] : 1.0f);
+            y[r * m->out + o] = m->bias ? result + m->bias[o] : result;
+        }
+}
+
+/* R tokens, all `count` rows from o on: N at a time, far apart, and one by one what is left. */
+INLINE void rows_of(const Matrix *m, const float *x, float *y, int64_t o, int64_t count, const int R, const int N,
+                    const int format) {
+    const int64_t far = count / N, last = o + count;
+    for (int64_t i = o; i < o + far; i++) products(m, x, y, i, far, R, N, format);
+    for (int64_t i = o + far * N; i < last; i++) products(m, x, y, i, 0, R, 1, format);
+}
+
+/* Rows `first` to `last` - 1 of y (N, out) = W x, for x (N, in): eight tokens at a time, then four, two and one. A row
+   stays in the nearest cache until all of a few tokens have met it; eight of many meet eight rows. */
+INLINE void part(const Matrix *m, const float *x, float *y, int64_t tokens, int64_t first, int64_t last,
+                 const int format) {
+    const int64_t eights = tokens / 8 * 8, block = tokens > FEW ? 8 : 1;
+    for (int64_t o = first; o < last; o += block)
+        for (int64_t t = 0; t < eights; t += 8)
+            rows_of(m, x + t * m->in, y + t * m->out, o, last - o < block ? last - o : block, 8, 1, format);
+    x += eights * m->in, y += eights * m->out;
+    if (tokens & 4) rows_of(m, x, y, first, last - first, 4, 2, format), x += 4 * m->in, y += 4 * m->out;
+    if (tokens & 2) rows_of(m, x, y, first, last - first, 2, 4, format), x += 2 * m->in, y += 2 * m->out;
+    if (tokens & 1) rows_of(m, x, y, first, last - first, 1, 4, format);
+}
+
+static int64_t rows_per_chunk(const Matrix *m) {
+    const int64_t rows = CHUNK_BYTES / (m->in * SIZE[m->format]) / LANES * LANES;
+    return rows < LANES ? LANES : rows;
+}
+
+static int64_t chunks_of(const Matrix *m) { return (m->out + rows_per_chunk(m) - 1) / rows_per_chunk(m); }
+
+/* One chunk of y (N, out) = W x. */
+static void product(const Matrix *m, const float *x, float *y, int64_t tokens, int64_t chunk) {
+    const int64_t rows = rows_per_chunk(m), first = chunk * rows, last = first + rows < m->out ? first + rows : m->out;
+    if (m->format == FLOAT32) part(m, x, y, tokens, first, last, FLOAT32);
+    else if (m->format == BFLOAT16) part(m, x, y, tokens, first, last, BFLOAT16);
+    else if (m->format == FLOAT16) part(m, x, y, tokens, first, last, FLOAT16);
+    else part(m, x, y, tokens, first, last, INT8);
+}
