@@ -1,5 +1,5 @@
 # Tohum. The two commands of a fresh machine (Python >= 3.11, make, pip):
-#   make quickstart   set-up, then a language model from the text that Python carries, in about five minutes
+#   make quickstart   set-up, then a language model, a classifier and an assistant from the text that Python carries
 #   make test         set-up, then every test that a CPU can run, in under fifteen minutes
 # Others:
 #   make check        lint, types and the fast tests, in under a minute

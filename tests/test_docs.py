@@ -8,9 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from benchmarks.finetuning_table import replaced, tables
+
+from tohum.loading.folder import save_model
+from tohum.model.init import initialise
+from tohum.model.network import Network
+from tohum.model.presets import from_depth
+from tohum.tokenizing.training import train
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = (ROOT / "README.md", ROOT / "README.tr.md")
+TUNING_PAGES = [ROOT / "docs" / name for name in ("08-lora.md", "09-classification.md", "10-instructions.md")]
 PAGES = [*READMES, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 TRACKED = ("src", "tests", "docs", "examples", "benchmarks", "configs", "constraints", ".ci", ".github")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
@@ -31,8 +40,18 @@ def commands(page: Path) -> list[str]:
             if re.match(r"(tohum|make|python) ", line) and not re.search(r" [A-Z]{3,}\b(?!\.)", line)]
 
 
+def blocks(page: Path, kind: str) -> list[str]:
+    return [body for found, body in FENCED.findall(page.read_text("utf-8")) if found == kind]
+
+
 def python_blocks(page: Path) -> list[str]:
-    return [body for kind, body in FENCED.findall(page.read_text("utf-8")) if kind == "python"]
+    return blocks(page, "python")
+
+
+def environment() -> dict[str, str]:
+    """With the commands of this Python."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                         "HF_HUB_OFFLINE": "1"}
 
 
 def test_both_readmes_show_the_same_commands_and_code():
@@ -59,19 +78,62 @@ def test_example_commands_of_the_readme_name_examples(line):
 def test_commands_of_the_readme_run_in_their_order(tmp_path):
     """In a folder that holds nothing but the README; about a minute and a half, most of it the pre-training."""
     shutil.copy(READMES[0], tmp_path)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for line in commands(READMES[0]):
         if line.startswith("tohum "):
-            done = subprocess.run(line, shell=True, cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True,
-                                  text=True, timeout=240, stdin=subprocess.DEVNULL)
+            done = subprocess.run(line, shell=True, cwd=tmp_path, env=environment(), capture_output=True, text=True,
+                                  timeout=240, stdin=subprocess.DEVNULL)
             assert done.returncode == 0, f"{line}\n{done.stdout[-1000:]}{done.stderr[-2000:]}"
             assert done.stdout.strip(), line
     assert (tmp_path / "runs" / "first" / "report.html").is_file()
     for code in python_blocks(READMES[0]):
         shown = code.replace("runs/quickstart/run/best", "runs/first/best")
         done = subprocess.run([sys.executable, "-c", shown], cwd=tmp_path, capture_output=True, text=True, timeout=120,
-                              env=os.environ | {"HF_HUB_OFFLINE": "1"})
+                              env=environment())
         assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory):
+    """A folder with a small model that knows nothing, where the pages expect the run of the front page."""
+    folder = tmp_path_factory.mktemp("pages")
+    words = train([page.read_text("utf-8") for page in PAGES], kind="bpe", vocab_size=1024)
+    network = Network(from_depth(1, words.vocab_size, 256))
+    initialise(network, torch.Generator().manual_seed(0))
+    save_model(folder / "runs" / "first" / "best", network.config, network.state_dict(), words)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.example
+@pytest.mark.parametrize("page", TUNING_PAGES, ids=lambda page: page.name)
+def test_commands_and_python_of_the_tuning_pages_run_in_their_order(page, first_run):
+    """One folder for all pages, so that none writes over what another left; about a minute for each page."""
+    shown = blocks(page, "sh")
+    assert sum("tohum finetune" in block for block in shown) >= 1
+    for block in shown:
+        done = subprocess.run(["bash", "-e", "-c", block], cwd=first_run, env=environment(), capture_output=True,
+                              text=True, timeout=240, stdin=subprocess.DEVNULL)
+        assert done.returncode == 0, f"{block}\n{done.stdout[-1000:]}{done.stderr[-2000:]}"
+    for code in python_blocks(page):
+        done = subprocess.run([sys.executable, "-c", code], cwd=first_run, capture_output=True, text=True, timeout=120,
+                              env=environment())
+        assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_tables_of_the_tuning_pages_hold_mean_and_range_over_the_seeds():
+    runs = [{"name": "sms, LoRA", "accuracy": accuracy, "macro_f1": 0.9, "tfidf_baseline": {"accuracy": 0.97},
+             "majority_baseline": 0.866, "expected_calibration_error": 0.01, "seconds": 90}
+            for accuracy in (0.98, 0.99)]
+    runs += [{"name": "preferences, DPO", "gains": {"chrf": {"before": 20.0, "after": 31.5}}, "ended_fraction": 1.0,
+              "general_rise": {"value": 0.012}, "before": {"preferred": 0.5}, "preferred": 0.75, "seconds": 30}]
+    found = tables(runs)
+    assert found["classify"][2:] == ["| sms, LoRA, 2 seeds | 98.5 % (98.0 % to 99.0 %) | 0.900 | 97.0 % | 86.6 % | 0.010 "
+                                     "| 1.5 min |"]
+    assert found["answers"][2:] == ["| preferences, DPO, 1 seed | 20.0 → 31.5 | 100.0 % | +1.2% | 50.0 % → 75.0 % "
+                                    "| 0.5 min |"]
+    page = TUNING_PAGES[1].read_text("utf-8")
+    assert replaced(replaced(page, "classify", ["| old |"]), "classify", ["| new |"]) == replaced(
+        page, "classify", ["| new |"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

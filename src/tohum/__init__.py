@@ -10,6 +10,11 @@ loading        model folder on disk  <-> network
 generation     prompt                -> text
 training       batches and objective -> weights, exactly resumable
 evaluation     network and text      -> loss, perplexity, bits per byte
+lora           network               -> the same, frozen, with small trained matrices beside its own
+finetuning     rows of a file        -> examples, batches, run folder: what the next three share
+classification labelled texts        -> classifier
+instruction    questions and answers -> assistant
+preference     better, worse answers -> a model that gives the better ones
 pretraining    data folder           -> run folder, by a plan for this machine
 report         run folder            -> one offline HTML page
 exporting      model folder          -> other programs' folders and files, certified
