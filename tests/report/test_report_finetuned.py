@@ -72,6 +72,14 @@ def test_page_of_a_classifier_without_scikit_learn_says_so(tmp_path):
     assert "not installed: pip" in page_of(run)
 
 
+def test_page_of_very_many_classes_folds_their_table_and_draws_no_matrix(tmp_path):
+    run, score = write_tuned(tmp_path / "r", "classify"), {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 1}
+    change(run, per_class={f"class {n}": score for n in range(120)}, confusion=[[1] * 120] * 120)
+    text = page_of(run)
+    assert "Confusion matrix" not in text
+    assert text.index("class 29<") < text.index("<summary>90 more</summary>") < text.index("class 30<")
+
+
 def test_page_of_an_assistant_shows_card_answers_and_canaries(tmp_path):
     text = page_of(write_tuned(tmp_path / "r", "instruct"))
     assert "(token F1) rose from 0.050 to 0.310; the 95 % interval of the change is +0.200 to +0.330" in text

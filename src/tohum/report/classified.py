@@ -8,7 +8,8 @@ from tohum.report.classes import confusion_figure, reliability_figure
 from tohum.report.facts import Tile
 from tohum.report.read import Line, RunRecord, first_number, number, records, section
 
-OPEN_MISTAKES = 8
+OPEN_MISTAKES, OPEN_CLASSES = 8, 30
+MOST_CLASSES = 100  # of a matrix: beyond, its fields are too many for a page and too small for an eye
 Z = 1.96  # of a 95 % interval
 
 
@@ -73,9 +74,10 @@ def classes(run: RunRecord) -> dict[str, Any] | None:
     per_class = section(test, "per_class")
     if not per_class:
         return None
+    scores = [class_row(label, score) for label, score in per_class.items() if isinstance(score, dict)]
     mistakes = [mistake_row(mistake) for mistake in records(test, "mistakes")]
     return {"compared": compared(test), "note": str(section(test, "tfidf_baseline").get("note") or ""),
-            "per_class": [class_row(label, score) for label, score in per_class.items() if isinstance(score, dict)],
+            "per_class": scores[:OPEN_CLASSES], "more_classes": scores[OPEN_CLASSES:],
             "confusion": confusion(test), "reliability": reliability(test), "many": len(per_class) > 6,
             "temperature": number(test.get("temperature")), "mistakes": mistakes[:OPEN_MISTAKES],
             "more_mistakes": mistakes[OPEN_MISTAKES:]}
@@ -110,10 +112,10 @@ def class_row(label: str, score: Line) -> Line:
 
 
 def confusion(test: Line) -> Markup:
-    """The matrix; "" where it is damaged."""
+    """The matrix; "" where it is damaged, or too large."""
     labels, matrix = [str(label) for label in section(test, "per_class")], test.get("confusion")
     size = len(labels)
-    whole = isinstance(matrix, list) and len(matrix) == size and all(
+    whole = isinstance(matrix, list) and len(matrix) == size <= MOST_CLASSES and all(
         isinstance(row, list) and len(row) == size and None not in map(number, row) for row in matrix)
     return confusion_figure(labels, matrix) if whole and isinstance(matrix, list) else Markup("")
 
