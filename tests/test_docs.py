@@ -76,7 +76,7 @@ def test_example_commands_of_the_readme_name_examples(line):
 @pytest.mark.slow
 @pytest.mark.example
 def test_commands_of_the_readme_run_in_their_order(tmp_path):
-    """In a folder that holds nothing but the README; about a minute and a half, most of it the pre-training."""
+    """In a folder that holds nothing but the README; about two minutes, half of it the pre-training."""
     shutil.copy(READMES[0], tmp_path)
     for line in commands(READMES[0]):
         if line.startswith("tohum "):
