@@ -127,9 +127,14 @@ def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: Sto
     setup.files.load(best, setup.network)
     figures = {"trainable_parameters": setup.trainable.trained, "parameters": setup.trainable.total,
                "steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 3),
-               "train_loss": state.loss, "val_loss": state.best_loss, "best_step": state.best_step,
+               "train_loss": state.loss, "val_loss": best_loss(state), "best_step": state.best_step,
                "peak_memory_bytes": peak_memory_bytes(setup.precision.device), "checkpoint": str(best)}
     return Done(state=state, figures=figures)
+
+
+def best_loss(state: TrainState) -> float | None:
+    """The lowest validation loss; None without validation rows, where the watch counts steps downwards instead."""
+    return None if state.best_loss is None or state.best_loss < 0 else state.best_loss
 
 
 def budget_of(out: Path, recipe: FinetuneRecipe) -> Budget | None:

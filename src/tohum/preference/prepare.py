@@ -93,7 +93,8 @@ def prepare(recipe: PreferRecipe, opened: Opened, say: Say) -> Rows:
                               overlong=d.overlong or "drop", say=say)
     sides = {name: side_of(rows, max_length) for name, rows in kept.items()}
     tell([text for row in kept["train"][:1] for text in row.texts], reports, encoder, say)
-    questions = {name: [asked(row) for row in parts[name]] for name in ("validation", "test")}
+    questions = {name: [asked(row) for row in parts[name] if isinstance(row, Pair) or row.desirable]
+                 for name in ("validation", "test")}
     asking = Asking(encoder=encoder, max_length=max_length, reports=reports, described=found.described,
                     stop_ids=encoder.ending.stop_ids | opened.loaded.stop_ids,
                     canaries=questions["validation"][:CANARIES], questions=questions["test"][: d.answers])
@@ -116,7 +117,7 @@ def encoded(row: Rowed, encoder: Encoder) -> list[EncodedPair | EncodedUnpaired]
 
 
 def asked(row: Rowed) -> AnswerRow:
-    """The prompt, and the chosen answer as the expected one."""
+    """The prompt, and the chosen or wanted answer as the expected one."""
     return question(row.prompt, row.chosen if isinstance(row, Pair) else row.completion, row.place)
 
 
