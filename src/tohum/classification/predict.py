@@ -1,6 +1,5 @@
 """A trained classifier and texts -> the probability of every class, in batches of like length."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from tohum.errors import CheckpointError, DataError
 from tohum.evaluation.classes import softmax
 from tohum.finetuning.adapter_folder import is_adapter, labels_of, load_adapted, take_score
 from tohum.finetuning.examples import Example, ExampleSet
+from tohum.finetuning.reading import reading_of
 from tohum.loading.classifier import is_classifier, load_classifier
 from tohum.loading.find import find_model
 from tohum.lora.merge import merge
@@ -58,12 +58,12 @@ class Predictor:
 def load_predictor(path: Path, *, device: torch.device, dtype: torch.dtype = torch.float32) -> Predictor:
     """A run, an adapter or a classifier folder. Raises CheckpointError for what is no classifier."""
     folder, _ = find_model(path)
-    temperature, max_length = settings_of(path)
+    reading = reading_of(path)
     if is_classifier(folder):
         found = load_classifier(folder, dtype=dtype, device=device)
         return Predictor(classifier=found.classifier, tokenizer=found.tokenizer, labels=found.labels,
-                         max_length=min(max_length or found.config.context, found.config.context),
-                         temperature=temperature)
+                         max_length=min(reading.max_length or found.config.context, found.config.context),
+                         temperature=reading.temperature)
     if not is_adapter(folder) or not labels_of(folder):
         raise CheckpointError(f"{folder}: is a language model, not a classifier\n"
                               f"'tohum finetune classify {path} --data FILE --out DIR' makes one of it")
@@ -73,14 +73,6 @@ def load_predictor(path: Path, *, device: torch.device, dtype: torch.dtype = tor
     take_score(classifier, stored.adapter, folder)
     merge(loaded.network)
     loaded.network.to(dtype)
-    return Predictor(classifier=classifier.eval(), tokenizer=loaded.tokenizer, labels=labels, temperature=temperature,
-                     max_length=min(max_length or loaded.config.context, loaded.config.context))
-
-
-def settings_of(run: Path) -> tuple[float, int | None]:
-    """What a finished run found out: temperature, and how much of a text it read."""
-    try:
-        result = json.loads((run / "result.json").read_text("utf-8"))
-        return float(result["test"]["temperature"]), int(result["data"]["max_length"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 1.0, None
+    return Predictor(classifier=classifier.eval(), tokenizer=loaded.tokenizer, labels=labels,
+                     temperature=reading.temperature,
+                     max_length=min(reading.max_length or loaded.config.context, loaded.config.context))

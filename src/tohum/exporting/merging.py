@@ -13,8 +13,9 @@ from tohum.errors import ConfigError, FailedError
 from tohum.evaluation.certificate import certify, reference
 from tohum.exporting.export import DTYPES, stored_dtype
 from tohum.exporting.readers import folder_reader
-from tohum.files import refuse_existing, try_place, write_directory
-from tohum.finetuning.adapter_folder import SCORE, base_folder, is_adapter, labels_of, load_adapted
+from tohum.files import refuse_existing, try_place, write_directory, write_json
+from tohum.finetuning.adapter_folder import NOTE, SCORE, base_folder, is_adapter, labels_of, load_adapted
+from tohum.finetuning.reading import reading_of
 from tohum.loading.classifier import load_classifier, save_classifier
 from tohum.loading.find import find_model
 from tohum.loading.folder import LoadedModel, save_model
@@ -56,6 +57,9 @@ def merge_adapter(path: Path, *, out: Path, base: Path | None, dtype: str | None
 
     def fill(draft: Path) -> None:
         found.append(work(draft, loaded, stored, labels, dtype))
+
+        if SCORE in stored.adapter.extra:
+            write_json(draft / NOTE, {"labels": list(labels)} | asdict(reading_of(path)))
 
     refuse_existing(out, force)
     write_directory(out, fill)
