@@ -66,10 +66,15 @@ def measure(name: str, seed: int, base: Path) -> dict[str, Any]:
     command = [given.get(part[1:-1], part) if part.startswith("{") else part for part in RUNS[name]]
     started = time.perf_counter()
     result = tohum("finetune", *command, "--out", out, "--seed", seed)
-    return {"name": name, "seed": seed, "command": "tohum finetune " + " ".join(RUNS[name]) + f" --seed {seed}",
+    return {"name": name, "seed": seed, "command": shown(RUNS[name], seed),
            "seconds": round(time.perf_counter() - started, 1), "threads": cores(), "steps": result["steps"],
            "trainable_parameters": result["trainable_parameters"],
            "peak_memory_bytes": result["peak_memory_bytes"]} | figures(name, result["test"])
+
+
+def shown(arguments: list[str], seed: int) -> str:
+    """The command without the folders of this machine."""
+    return f"tohum finetune {' '.join(arguments)} --seed {seed}".replace(str(DATA), "../shared/data")
 
 
 def folder(name: str, seed: int) -> Path:
