@@ -88,7 +88,8 @@ def percent(value: float) -> str:
 
 def time_of(seeds: Sequence[Row]) -> str:
     """Of the whole command."""
-    return spread([row["seconds"] / 60 for row in seeds], "{:.1f} min".format)
+    measured = [row["seconds"] / 60 for row in seeds if row["seconds"] is not None]  # None: beside other work
+    return spread(measured, "{:.1f} min".format) if measured else "not timed"
 
 
 if __name__ == "__main__":
