@@ -27,7 +27,7 @@ CORPUS = "python-docs"
 VOCAB_SIZE = 4096
 PROMPTS = ("The function returns", "A list is", "import os\n")
 SHORTEST_SECONDS = 30.0
-PRETRAIN_SHARE, CLASSIFY_SHARE, INSTRUCT_SHARE = 0.72, 0.1, 0.08  # of the budget; the rest is for tests and reports
+PRETRAIN_SHARE, CLASSIFY_SHARE, INSTRUCT_SHARE = 0.78, 0.1, 0.08  # of the budget; the rest is for tests and reports
 RANK, LR = 16, 3e-3  # a model of a few million parameters takes, and needs, a higher rate than a large one
 ANSWERS, ANSWER_TOKENS = 8, 48  # of the assistant's test: an answer of such a small model is to be looked at
 
