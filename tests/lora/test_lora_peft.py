@@ -1,5 +1,6 @@
 """Acceptance: LoRA against peft, in float32: forward, gradients, merge, files in both directions."""
 
+import json
 import warnings
 
 import pytest
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 from tohum.errors import CheckpointError, ConfigError
 from tohum.finetuning.adapter_folder import load_adapted, places, token_module
 from tohum.loading.folder import load_model, read_family
+from tohum.loading.weights import write_file
 from tohum.lora.adapter import add_lora, attach, current, detach, lora_layers
 from tohum.lora.config import LoraConfig
 from tohum.lora.merge import merge
@@ -97,7 +99,7 @@ def test_an_adapter_of_ours_opens_in_peft_with_the_same_logits(case, kind, tmp_p
             layer.lora_m.mul_(1.1)
     (tmp_path / "adapter").mkdir()
     write_adapter(tmp_path / "adapter", Stored(adapter=current(network, config), base=str(tmp_path / "base"),
-                                               task="CAUSAL_LM"), spots, token_module(table))
+                                               task="CAUSAL_LM"), spots, token_module(table), write_file)
     ids = some_ids()
     ours = network.logits(ids)
     opened = PeftModel.from_pretrained(theirs, tmp_path / "adapter").eval()
@@ -175,3 +177,23 @@ def test_an_adapter_that_asks_for_more_is_refused(tmp_path):
     adapted(theirs, ["q_proj"], bias="all").save_pretrained(tmp_path / "adapter")
     with pytest.raises(CheckpointError, match="asks for bias = 'all', which this LoRA does not do"):
         read_adapter(tmp_path / "adapter", places(network, table), token_module(table))
+
+
+@pytest.mark.parametrize(("key", "value", "words"), [
+    ("r", 0, "rank"), ("r", "many", "r = many"), ("lora_alpha", None, "lora_alpha = None"),
+    ("alpha_pattern", [1], "alpha_pattern"), ("lora_dropout", 2.0, "dropout"), ("use_dora", True, "has lengths missing"),
+    ("trainable_token_indices", [1], "fit nowhere|token rows|rows for"), ("init_lora_weights", "pissa", "changes the base")])
+def test_a_damaged_or_foreign_adapter_config_is_refused_in_words(key, value, words, tmp_path):
+    theirs, network, table = base("llama-grouped-tied", tmp_path / "base")
+    adapted(theirs, ["q_proj"]).save_pretrained(tmp_path / "adapter")
+    path = tmp_path / "adapter" / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    if key == "trainable_token_indices":  # rows for a token far behind the table
+        file = tmp_path / "adapter" / "adapter_model.safetensors"
+        tensors = load_file(file)
+        tensors[f"base_model.model.{token_module(table)}.token_adapter.trainable_tokens_delta"] = torch.zeros(
+            1, network.config.width)
+        write_file(file, tensors)
+        path.write_text(json.dumps(json.loads(path.read_text()) | {key: [10**9]}))
+    with pytest.raises((CheckpointError, ConfigError), match=words):
+        attach(network, read_adapter(tmp_path / "adapter", places(network, table), token_module(table)).adapter)

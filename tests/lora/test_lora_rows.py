@@ -9,6 +9,7 @@ from peft import get_peft_model
 from tohum.errors import ConfigError
 from tohum.finetuning.adapter_folder import places, token_module
 from tohum.loading.folder import load_model, read_family
+from tohum.loading.weights import write_file
 from tohum.lora.adapter import Adapter, add_lora, attach, current
 from tohum.lora.config import LoraConfig
 from tohum.lora.merge import merge
@@ -70,7 +71,7 @@ def test_a_new_token_is_learned_saved_and_merged_and_all_three_agree(base, tmp_p
     expected = network.logits(ids)
     (tmp_path / "adapter").mkdir()
     write_adapter(tmp_path / "adapter", Stored(adapter=adapter, base="base", task="CAUSAL_LM"),
-                  places(network, table), token_module(table))
+                  places(network, table), token_module(table), write_file)
     again = load_model(tmp_path / "base").network
     attach(again, read_adapter(tmp_path / "adapter", places(again, table), token_module(table)).adapter)
     torch.testing.assert_close(again.logits(ids), expected, rtol=0, atol=1e-5)

@@ -20,6 +20,7 @@ from tohum.loading.find import find_model
 from tohum.loading.folder import GENERATION, LoadedModel, load_model, model_sha256, read_family, token_ids
 from tohum.loading.keys import read_json
 from tohum.loading.names import FUSED_TRANSPOSED, TRANSPOSED, Table, rules_for
+from tohum.loading.weights import write_file
 from tohum.lora.adapter import Adapter, Factors, attach, current
 from tohum.lora.config import LoraConfig
 from tohum.lora.rows import TrainedRows
@@ -79,7 +80,7 @@ class AdapterFiles:
         adapter = current(inner, self.lora)
         stored = Stored(adapter=replace(adapter, extra=extra),
                         base=str(self.base.folder), task="SEQ_CLS" if extra else "CAUSAL_LM")
-        write_adapter(folder, stored, places(inner, self.base.table), token_module(self.base.table))
+        write_adapter(folder, stored, places(inner, self.base.table), token_module(self.base.table), write_file)
         self.tokenizer.save(folder)
         ids: dict[str, Any] = dict(token_ids(self.tokenizer))
         if self.stop_ids:

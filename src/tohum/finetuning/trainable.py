@@ -66,4 +66,4 @@ def freeze(module: nn.Module, train: Train | None, lora: LoraSection, generator:
         module.score.requires_grad_(True)
     counted = [(p.numel(), p.requires_grad) for p in module.parameters()]
     return Trainable(trained=sum(n for n, trains in counted if trains), total=sum(n for n, _ in counted),
-                     first_block=0 if train in (None, "all") and first == 0 else first)
+                     first_block=first)

@@ -92,8 +92,9 @@ def add_lora(network: Network, config: LoraConfig, generator: torch.Generator, n
     if new_ids:
         train_rows(network, new_ids)
     wrap(network, names)
+    layers = lora_layers(network)
     for name in names:
-        layer = lora_layers(network)[name]
+        layer = layers[name]
         out, into = layer.weight.shape
         bound = 1 / math.sqrt(into)
         a = (torch.rand(config.rank, into, generator=generator) * 2 - 1) * bound

@@ -59,10 +59,7 @@ def grow(network: Network, rows: int) -> None:
         return
     table = network.embedding.token.weight.detach()
     more = table.float().mean(dim=0, keepdim=True).to(table.dtype).expand(rows - have, -1)
-    made = TokenTable(1, 1)
-    made.num_embeddings, made.embedding_dim = rows, table.shape[1]
-    made.weight = nn.Parameter(torch.cat([table, more]), requires_grad=network.embedding.token.weight.requires_grad)
-    network.embedding.token = made
+    network.embedding.token = plain_table(torch.cat([table, more]))
     network.config = network.config.replace(vocab_size=rows)
 
 
@@ -83,6 +80,10 @@ def put_rows(network: Network, rows: Mapping[int, Tensor]) -> None:
     if rows[ids[0]].shape != (network.config.width,):
         raise ConfigError(f"the adapter has token rows of {list(rows[ids[0]].shape)}, but the model is "
                           f"{network.config.width} wide\nit was trained on another base")
+    most = network.config.vocab_size + len(ids)  # new tokens stand right behind the table
+    if ids[0] < 0 or ids[-1] >= most:
+        raise ConfigError(f"the adapter has rows for tokens {ids[0]} to {ids[-1]}, but this model has "
+                          f"{network.config.vocab_size:,} tokens\nit was trained on another base")
     table = train_rows(network, ids)
     with torch.no_grad():
         table.lora_rows.copy_(torch.stack([rows[i] for i in ids]))

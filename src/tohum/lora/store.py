@@ -9,16 +9,18 @@ cuts B by rows, and A is shared; writing stacks the A's and puts the B's on a di
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from tohum.config import explain
 from tohum.errors import CheckpointError, ConfigError
 from tohum.files import write_json
 from tohum.lora.adapter import Adapter, Factors
@@ -28,6 +30,8 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 ROWS = "token_adapter.trainable_tokens_delta"
 MAX_CONFIG_BYTES = 10_000_000
+Write = Callable[[Path, Mapping[str, Tensor]], None]
+CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")  # first values that are taken out of the weights
 # What changes the forward pass, with the values at which it does not.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "bias": ("none",), "lora_bias": (False,), "layer_replication": (None,), "target_parameters": (None, []),
@@ -53,8 +57,8 @@ class Stored:
     task: str | None  # CAUSAL_LM or SEQ_CLS
 
 
-def write_adapter(folder: Path, stored: Stored, places: Sequence[Place], token_table: str) -> None:
-    """Write both files. Not atomic by itself: give it the draft of `files.write_directory`. Raises OSError."""
+def write_adapter(folder: Path, stored: Stored, places: Sequence[Place], token_table: str, write: Write) -> None:
+    """Write both files, the tensors by `write`. Not atomic by itself: give it the draft of `files.write_directory`."""
     adapter = stored.adapter
     tensors: dict[str, Tensor] = {}
     used, ranks, alphas = [], {}, {}
@@ -73,8 +77,7 @@ def write_adapter(folder: Path, stored: Stored, places: Sequence[Place], token_t
     rows = sorted(adapter.token_rows)
     if rows:
         tensors[f"{PREFIX}{token_table}.{ROWS}"] = torch.stack([adapter.token_rows[i] for i in rows])
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, folder / WEIGHTS,
-              metadata={"format": "pt"})
+    write(folder / WEIGHTS, {name: value.detach().cpu().contiguous() for name, value in tensors.items()})
     write_json(folder / CONFIG, config_json(stored, used, ranks, alphas) | {"trainable_token_indices": rows or None})
 
 
@@ -144,9 +147,23 @@ def read_config(folder: Path) -> dict[str, Any]:
     for key, allowed in NEUTRAL.items():
         if values.get(key, allowed[0]) not in allowed:
             raise CheckpointError(f"{path}: asks for {key} = {values[key]!r}, which this LoRA does not do")
-    if not isinstance(values.get("r"), int) or not isinstance(values.get("lora_alpha"), int | float):
-        raise CheckpointError(f"{path}: expected numbers under 'r' and 'lora_alpha'")
+    start = values.get("init_lora_weights")
+    if isinstance(start, str) and start.startswith(CHANGES_THE_BASE):
+        raise CheckpointError(f"{path}: init_lora_weights = {start!r} changes the base as well, which is not done here")
+    check_types(values, path)
     return values
+
+
+def check_types(values: Mapping[str, Any], path: Path) -> None:
+    """Raises CheckpointError for a value of another type than peft writes: it would fail far from its cause."""
+    number, names, ids = (int, float), (dict, type(None)), (list, type(None))
+    for key, kind in (("r", int), ("lora_alpha", number), ("lora_dropout", (*number, type(None))),
+                      ("alpha_pattern", names), ("rank_pattern", names), ("trainable_token_indices", ids)):
+        if not isinstance(values.get(key), kind) or isinstance(values.get(key), bool):
+            raise CheckpointError(f"{path}: {key} = {str(values.get(key))[:40]}, which is no value of an adapter")
+    inside = [*(values.get("alpha_pattern") or {}).values(), *(values.get("trainable_token_indices") or [])]
+    if not all(isinstance(value, int | float) for value in inside):
+        raise CheckpointError(f"{path}: expected numbers under alpha_pattern and trainable_token_indices")
 
 
 def read_adapter(folder: Path, places: Sequence[Place], token_table: str) -> Stored:
@@ -160,20 +177,11 @@ def read_adapter(folder: Path, places: Sequence[Place], token_table: str) -> Sto
     config = lora_config(values, folder / CONFIG)
     factors: dict[str, Factors] = {}
     for place in places:
-        a, b = tensors.pop(f"{place.theirs}.lora_A.weight", None), tensors.pop(f"{place.theirs}.lora_B.weight", None)
-        m = tensors.pop(f"{place.theirs}.lora_magnitude_vector", None)
-        if a is None or b is None:
-            continue
-        if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1] or b.shape[0] != sum(place.rows):
-            raise CheckpointError(f"{folder / WEIGHTS}: {place.theirs} has A {list(a.shape)} and B {list(b.shape)}; "
-                                  f"the model has {sum(place.rows)} rows there\nit was trained on another base")
-        scale = scale_of(place.theirs, values, a.shape[0])
-        starts = [sum(place.rows[:number]) for number in range(len(place.rows))]
-        factors |= {name: Factors(a, b[start : start + rows], None if m is None else m[start : start + rows],
-                                  scale=scale)
-                    for name, start, rows in zip(place.ours, starts, place.rows, strict=True)}
+        factors |= factors_at(place, tensors, config, values, str(folder / WEIGHTS))
     rows = tensors.pop(f"{token_table}.{ROWS}", None)
     ids = values.get("trainable_token_indices") or []
+    if rows is not None and (rows.ndim != 2 or len(rows) != len(ids)):
+        raise CheckpointError(f"{folder / WEIGHTS}: token rows of {list(rows.shape)} for {len(ids)} tokens")
     extra = {name: value for name, value in tensors.items() if name.startswith("score.")}
     if unknown := sorted(tensors.keys() - extra.keys()):
         raise CheckpointError(f"{folder / WEIGHTS}: {len(unknown)} tensors fit nowhere in the base: "
@@ -183,13 +191,36 @@ def read_adapter(folder: Path, places: Sequence[Place], token_table: str) -> Sto
     return Stored(adapter=adapter, base=values.get("base_model_name_or_path"), task=values.get("task_type"))
 
 
+def factors_at(place: Place, tensors: dict[str, Tensor], config: LoraConfig, values: Mapping[str, Any],
+               where: str) -> dict[str, Factors]:
+    """Take the tensors of one place out of `tensors`; none where it is left as it is. Raises CheckpointError."""
+    a, b = tensors.pop(f"{place.theirs}.lora_A.weight", None), tensors.pop(f"{place.theirs}.lora_B.weight", None)
+    m = tensors.pop(f"{place.theirs}.lora_magnitude_vector", None)
+    if a is None or b is None:
+        return {}
+    size = sum(place.rows)
+    if a.ndim != 2 or b.ndim != 2 or not len(a) or a.shape[0] != b.shape[1] or b.shape[0] != size:
+        raise CheckpointError(f"{where}: {place.theirs} has A {list(a.shape)} and B {list(b.shape)}; "
+                              f"the model has {size} rows there\nit was trained on another base")
+    if (None if m is None else tuple(m.shape)) != ((size,) if config.kind == "dora" else None):
+        raise CheckpointError(f"{where}: {place.theirs} has lengths {'missing' if m is None else list(m.shape)}; "
+                              f"use_dora is {str(config.kind == 'dora').lower()}, and the model has {size} rows there")
+    scale = scale_of(place.theirs, values, len(a))
+    starts = [sum(place.rows[:number]) for number in range(len(place.rows))]
+    return {name: Factors(a, b[start : start + rows], None if m is None else m[start : start + rows], scale=scale)
+            for name, start, rows in zip(place.ours, starts, place.rows, strict=True)}
+
+
 def lora_config(values: Mapping[str, Any], path: Path) -> LoraConfig:
     """The common settings; what differs by layer is in the factors. Raises CheckpointError."""
     if values.get("use_dora") and values.get("use_rslora"):
         raise CheckpointError(f"{path}: DoRA and rsLoRA together; this LoRA does one of them")
     kind: LoraKind = "dora" if values.get("use_dora") else "rslora" if values.get("use_rslora") else "lora"
-    return LoraConfig(rank=values["r"], alpha=float(values["lora_alpha"]), kind=kind,
-                      dropout=float(values.get("lora_dropout") or 0.0))
+    try:
+        return LoraConfig(rank=values["r"], alpha=float(values["lora_alpha"]), kind=kind,
+                          dropout=float(values.get("lora_dropout") or 0.0))
+    except ValidationError as error:
+        raise CheckpointError(f"{path}: {explain(LoraConfig, error.errors()[0])}") from None
 
 
 def scale_of(theirs: str, values: Mapping[str, Any], rank: int) -> float:
