@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from tests.fuzz.adapters import adapter_reader
 from tests.loading.bundle import write_bundle
 from tohum.gguf import read_gguf
 from tohum.loading import families
@@ -169,6 +170,10 @@ def prepare(name: str, folder: Path) -> Parser:
         return Parser("m.bin", [llama2c_seed()], lambda f: read_llama2c(f / "m.bin"))
     if name == "pickle":
         return Parser("pytorch_model.bin", pickles(folder), lambda f: read_pickle(f / "pytorch_model.bin"))
+    if name in ("adapter", "adapter config"):
+        read = adapter_reader(small()[0], folder)
+        file = "adapter_model.safetensors" if name == "adapter" else "adapter_config.json"
+        return Parser(file, [(folder / file).read_bytes()], read)
     if name == "tensorflow":
         return Parser("m.index", [bundle_seed(folder)], read_bundle)
     assert name == "template"
@@ -176,4 +181,4 @@ def prepare(name: str, folder: Path) -> Parser:
 
 
 NAMES = ("gguf", "gguf tokenizer", "safetensors", "config", "tokenizer", "tokenizer config", "ranks",
-         "gpt-2 vocabulary", "sentencepiece", "llama2.c", "pickle", "tensorflow", "template")
+         "gpt-2 vocabulary", "sentencepiece", "llama2.c", "pickle", "tensorflow", "template", "adapter", "adapter config")

@@ -156,14 +156,16 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def check_types(values: Mapping[str, Any], path: Path) -> None:
     """Raises CheckpointError for a value of another type than peft writes: it would fail far from its cause."""
-    number, names, ids = (int, float), (dict, type(None)), (list, type(None))
+    number, names, several = (int, float), (dict, type(None)), (list, type(None))
     for key, kind in (("r", int), ("lora_alpha", number), ("lora_dropout", (*number, type(None))),
-                      ("alpha_pattern", names), ("rank_pattern", names), ("trainable_token_indices", ids)):
+                      ("alpha_pattern", names), ("rank_pattern", names), ("trainable_token_indices", several)):
         if not isinstance(values.get(key), kind) or isinstance(values.get(key), bool):
             raise CheckpointError(f"{path}: {key} = {str(values.get(key))[:40]}, which is no value of an adapter")
-    inside = [*(values.get("alpha_pattern") or {}).values(), *(values.get("trainable_token_indices") or [])]
-    if not all(isinstance(value, int | float) for value in inside):
-        raise CheckpointError(f"{path}: expected numbers under alpha_pattern and trainable_token_indices")
+    alphas, ids = values.get("alpha_pattern") or {}, values.get("trainable_token_indices") or []
+    if not all(isinstance(alpha, int | float) for alpha in alphas.values()):
+        raise CheckpointError(f"{path}: expected numbers under alpha_pattern")
+    if not all(isinstance(token, int) for token in ids) or len(set(ids)) != len(ids):
+        raise CheckpointError(f"{path}: expected different token ids under trainable_token_indices")
 
 
 def read_adapter(folder: Path, places: Sequence[Place], token_table: str) -> Stored:
