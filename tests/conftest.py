@@ -1,9 +1,11 @@
 """Fixtures that several stages share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -15,6 +17,15 @@ def shared_data() -> Path:
     if not (folder / "SOURCES.md").is_file():
         pytest.skip(f"no test data in {folder}; set TOHUM_TEST_DATA")
     return folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tiny networks are fastest on one, above all beside other tests."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

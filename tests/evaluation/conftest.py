@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 import tohum
 from tests.exporting.conftest import make_folder
@@ -17,11 +16,8 @@ words = words_fixture
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def quick(one_thread: None) -> None:
+    """Every test of this folder."""
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Tiny networks are fastest on one thread, above all beside other tests."""
 
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -13,11 +12,8 @@ from tohum.tokenizing.training import train
 TEXT = "Küçük şişe çağlıyor 🌱, the seed grows. One, two, three!\n" * 4
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def quick(one_thread: None) -> None:
+    """Every test of this folder."""
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,7 @@
 """The library, or a skip where it cannot be compiled; tiny vectors are fastest on one thread."""
 
-from collections.abc import Iterator
 
 import pytest
-import torch
 
 from tohum.kernels.build import library
 
@@ -17,8 +15,5 @@ def kernels():
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def quick(one_thread: None) -> None:
+    """Every test of this folder."""
