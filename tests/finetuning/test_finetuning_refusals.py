@@ -187,7 +187,7 @@ def test_a_full_disk_is_told_before_step_0_and_nothing_is_left(name, run, base, 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device", "model.safetensors")
 
-    for place in ("tohum.lora.store.save_file", "tohum.loading.classifier.write_weights",
+    for place in ("tohum.finetuning.adapter_folder.write_file", "tohum.loading.classifier.write_weights",
                   "tohum.loading.folder.write_weights"):
         monkeypatch.setattr(place, full)
     case = CASES[name]
