@@ -29,5 +29,5 @@ def one_thread() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests first: with several workers, none is left alone with a long one at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Long tests first, those of whole pages before all: with several workers, none is left alone with one at the end."""
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("example", "slow")])

@@ -5,6 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tohum.machine import has_bf16_arithmetic
+from tohum.model import feed_forward
 from tohum.model.counting import (
     MicroBatch,
     cache_bytes,
@@ -17,6 +18,7 @@ from tohum.model.counting import (
 from tohum.model.network import Network
 from tohum.model.presets import PRESETS, from_depth
 from tohum.model.recipe import ModelRecipe, resolve_model
+from tohum.model.remade import made_again
 
 TINY = {name: make() for name, make in PRESETS.items() if name.startswith("tiny-")}
 VARIANTS = TINY | {"depth 2": from_depth(2, 300, 64)} | {
@@ -61,7 +63,7 @@ def test_a_window_limits_the_flops_of_attention():
     assert grown == 4 * 4 * 8 * 64  # one layer only
 
 
-def kept_bytes(config, batch):
+def kept_bytes(config, batch, monkeypatch):
     """Bytes that autograd really keeps for the backward pass of the blocks, weights left out."""
     network = Network(config).train()
     own = {tensor.untyped_storage().data_ptr() for tensor in (*network.parameters(), *network.buffers())}
@@ -73,6 +75,13 @@ def kept_bytes(config, batch):
             kept[storage.data_ptr()] = tensor
         return tensor
 
+    def counted(tensor, make):  # hooks inside others take their place
+        inner = made_again(tensor, make)
+        return torch.autograd.graph.saved_tensors_hooks(
+            lambda saved: pack(saved) if inner.pack_hook(saved) is saved else inner.pack_hook(saved),
+            inner.unpack_hook)
+
+    monkeypatch.setattr(feed_forward, "made_again", counted)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), \
             torch.autocast("cpu", torch.bfloat16, enabled=batch.autocast):
         network.hidden(torch.zeros(batch.rows, batch.tokens, dtype=torch.int64))
@@ -81,11 +90,11 @@ def kept_bytes(config, batch):
 
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("name", VARIANTS)
-def test_activations_are_forecast_within_five_percent(name, autocast):
+def test_activations_are_forecast_within_five_percent(name, autocast, monkeypatch):
     config = VARIANTS[name]
     batch = MicroBatch(rows=8, tokens=config.context, autocast=autocast, blocked=has_bf16_arithmetic())
     memory = training_memory(config, batch)
-    assert memory.activations + memory.weight_copies == pytest.approx(kept_bytes(config, batch), rel=0.05)
+    assert memory.activations + memory.weight_copies == pytest.approx(kept_bytes(config, batch, monkeypatch), rel=0.05)
 
 
 def test_memory_parts_are_those_of_float32_adam():

@@ -19,10 +19,8 @@ import torch
 from tohum.data_sampling.batch import IGNORED, Batch
 from tohum.errors import DataError, NonFiniteError
 from tohum.generation.mode import evaluating
-from tohum.model.loss import CHUNK_ELEMENTS, cross_entropy_sum
+from tohum.model.loss import cross_entropy_sum
 from tohum.model.network import Network
-
-CHUNK_ROWS = 1024  # logits that exist at once, at most: CHUNK_ROWS x V
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +60,6 @@ def costs(network: Network, batches: Iterable[Batch], byte_lengths: np.ndarray, 
     """As `evaluate`, in parts: one for each batch, or for each stretch of so many positions of its rows in turn."""
     weights = network.head_weight
     dtype, device = dtype or weights.dtype, device or weights.device
-    chunk = min(CHUNK_ELEMENTS, CHUNK_ROWS * weights.shape[0])
     narrow = dtype in (torch.bfloat16, torch.float16) and weights.dtype != dtype
     with evaluating(network):
         for batch in batches:
@@ -73,7 +70,7 @@ def costs(network: Network, batches: Iterable[Batch], byte_lengths: np.ndarray, 
             hidden, wanted = hidden.flatten(0, 1), batch.targets.reshape(-1)  # (B*T, D), (B*T,)
             for start in range(0, len(targets), block_tokens or len(targets)):
                 block = slice(start, start + (block_tokens or len(targets)))
-                nats = cross_entropy_sum(hidden[block], weights, wanted[block], dtype=dtype, chunk_elements=chunk,
+                nats = cross_entropy_sum(hidden[block], weights, wanted[block], dtype=dtype,
                                          soft_cap=network.config.logit_soft_cap).item()
                 counted = targets[block][targets[block] != IGNORED]
                 yield Cost(nats=nats, tokens=len(counted), bytes=int(byte_lengths[counted].sum(dtype=np.int64)))

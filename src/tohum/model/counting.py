@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from tohum.attention.blocked import KEEP_UP_TO_TOKENS, blocks
 from tohum.model.config import AttentionSpec, FeedForwardSpec, LayerSpec, ModelConfig, NormSpec
 from tohum.model.feed_forward import GATED
+from tohum.model.loss import chunk_rows
 
 FLOAT32_BYTES, BFLOAT16_BYTES = 4, 2
 ADAM_BYTES = 2 * FLOAT32_BYTES  # two running means per parameter
@@ -123,7 +124,7 @@ class MicroBatch:
     tokens: int  # T
     autocast: bool = False  # bfloat16 products over float32 weights
     blocked: bool = True  # on a CPU: bfloat16 attention by blocks (attention/blocked.py)
-    logits: int = 2**21  # elements of the loss's largest chunk
+    device: str = "cpu"
 
     @property
     def n(self) -> int:
@@ -144,7 +145,8 @@ def training_memory(config: ModelConfig, batch: MicroBatch, *, optimizer_bytes: 
     stream = batch.n * config.width * FLOAT32_BYTES
     ends = stream * 2 + batch.n * 8  # embedding's sum that the last norm reads, its output, ids
     copied = batch.autocast * BFLOAT16_BYTES
-    chunk = batch.logits * (FLOAT32_BYTES + copied * 2)  # logits, and under autocast their bfloat16 forms
+    logits = min(batch.n, chunk_rows(config.vocab_size, batch.device)) * config.vocab_size
+    chunk = logits * (FLOAT32_BYTES + copied * 2)  # logits, and under autocast their bfloat16 forms
     return Memory(parameters=count * FLOAT32_BYTES, gradients=count * FLOAT32_BYTES,
                   optimizer=count * optimizer_bytes, weight_copies=copied * (matrices - table),
                   activations=sum(per_layer[layer] for layer in config.layers) + ends,
@@ -192,7 +194,7 @@ def attention_activations(config: ModelConfig, spec: AttentionSpec, batch: Micro
 def feed_forward_activations(config: ModelConfig, spec: FeedForwardSpec, batch: MicroBatch) -> int:
     """Input, and the hidden layer before and after each step; of every expert that a token passes."""
     gated, wide = spec.kind in GATED, batch.n * config.width
-    kept = {"swiglu": 3, "geglu": 4}.get(spec.kind, 2)  # silu(gate) is made again in the backward pass
+    kept = {"swiglu": 2, "geglu": 4}.get(spec.kind, 2)  # silu(gate), and its product, are made again in backward
     single = wide * read_copies(batch, 2 if gated else 1) \
         + kept * batch.n * spec.width * batch.compute_bytes
     if spec.experts is None:

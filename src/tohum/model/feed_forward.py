@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tohum.model.config import ExpertsSpec, FeedForwardSpec
+from tohum.model.remade import made_again
 
 
 def relu_squared(x: Tensor) -> Tensor:
@@ -58,18 +59,25 @@ class GatedFeedForward(nn.Module):
         """(B, T, D) -> (B, T, D)."""
         gate, up = self.gate(x), self.up(x)
         if self.activation is F.silu and torch.is_grad_enabled():
-            return self.down(SwishProduct.apply(gate, up))
+            product = SwishProduct.apply(gate, up)
+            with made_again(product, partial(swish_product, gate.detach(), up.detach())):
+                return self.down(product)
         return self.down(self.activation(gate) * up)
 
 
+def swish_product(gate: Tensor, up: Tensor) -> Tensor:
+    """(…, F) twice -> (…, F)."""
+    return F.silu(gate) * up
+
+
 class SwishProduct(torch.autograd.Function):
-    """silu(gate) * up, which keeps its two inputs and makes silu(gate) again: a fourth less of the widest tensors."""
+    """silu(gate) * up, which keeps its two inputs and makes silu(gate) again: a third less of the widest tensors."""
 
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
         """(…, F) twice -> (…, F)."""
         ctx.save_for_backward(gate, up)
-        return F.silu(gate) * up
+        return swish_product(gate, up)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:

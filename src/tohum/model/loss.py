@@ -5,18 +5,21 @@ time: each chunk's gradient is computed right after its loss and only the gradie
 head (V, D) are kept, so the peak does not grow with tokens x vocabulary. Positions without a target are skipped.
 """
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from tohum.data_sampling.batch import IGNORED
 
-CHUNK_ELEMENTS = 2**21  # logits alive at once: 8 MB in float32, near the size of a core's caches
+# Logits alive at once. A product of few rows pays for the packing of the whole head: 42 rows of V = 49,152 take twice
+# the time per row of 512, and more rows than that gain little. An accelerator wants more work at a time.
+CHUNK_ROWS, CHUNK_ELEMENTS, CHUNK_ELEMENTS_CUDA = 512, 2**24, 2**28
 
 
 def cross_entropy_sum(hidden: Tensor, head: Tensor, targets: Tensor, *, dtype: torch.dtype,
-                      soft_cap: float | None = None, chunk_elements: int = CHUNK_ELEMENTS) -> Tensor:
+                      soft_cap: float | None = None, chunk_elements: int | None = None) -> Tensor:
     """Sum over supervised targets of -log p(target).
 
     hidden (B, T, D) or (N, D); head (V, D); targets (B, T) or (N,) with IGNORED where nothing is predicted;
@@ -26,25 +29,30 @@ def cross_entropy_sum(hidden: Tensor, head: Tensor, targets: Tensor, *, dtype: t
     supervised = wanted != IGNORED
     if not bool(supervised.all()):
         flat, wanted = flat[supervised], wanted[supervised]
-    rows = max(1, chunk_elements // head.shape[0])
+    rows = chunk_rows(head.shape[0], head.device.type, chunk_elements)
     if torch.is_grad_enabled() and (flat.requires_grad or head.requires_grad):
         return ChunkedCrossEntropy.apply(flat, head, wanted, dtype, soft_cap, rows)
-    total = flat.new_zeros((), dtype=accumulator(flat))
-    weight = head.to(dtype)
-    for start in range(0, len(flat), rows):
-        loss, _ = chunk_loss(flat[start : start + rows].to(dtype), weight, wanted[start : start + rows], soft_cap,
-                             gradient=False)
-        total = total + loss.sum()
+    total, weight = flat.new_zeros((), dtype=accumulator(flat)), head.to(dtype)
+    for rows_here, buffer in chunks(flat, weight, rows):
+        total = total + chunk_loss(flat[rows_here].to(dtype), weight, wanted[rows_here], soft_cap, buffer).loss.sum()
     return total
 
 
 def token_losses(hidden: Tensor, head: Tensor, targets: Tensor, *, dtype: torch.dtype,
-                 soft_cap: float | None = None, chunk_elements: int = CHUNK_ELEMENTS) -> Tensor:
+                 soft_cap: float | None = None, chunk_elements: int | None = None) -> Tensor:
     """-log p(target) of every row: hidden (N, D), head (V, D), targets (N,) without IGNORED -> (N,).
 
     The form for losses that weigh texts against each other; logits exist for one chunk of rows at a time here too.
     """
-    return ChunkedTokenLosses.apply(hidden, head, targets, dtype, soft_cap, max(1, chunk_elements // head.shape[0]))
+    return ChunkedTokenLosses.apply(hidden, head, targets, dtype, soft_cap,
+                                    chunk_rows(head.shape[0], head.device.type, chunk_elements))
+
+
+def chunk_rows(vocab_size: int, device: str = "cpu", elements: int | None = None) -> int:
+    """Rows whose logits are made together; `elements` (n x V) where the caller knows better."""
+    if elements is None and device == "cpu":
+        return max(1, min(CHUNK_ROWS, CHUNK_ELEMENTS // vocab_size))
+    return max(1, (elements or CHUNK_ELEMENTS_CUDA) // vocab_size)
 
 
 def accumulator(x: Tensor) -> torch.dtype:
@@ -52,23 +60,49 @@ def accumulator(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def chunk_loss(hidden: Tensor, weight: Tensor, targets: Tensor, soft_cap: float | None, *,
-               gradient: bool) -> tuple[Tensor, Tensor | None]:
-    """(n, D), (V, D), (n,) -> loss of each row (n,) and, if wanted, the gradients for the logits (n, V)."""
-    logits = (hidden @ weight.T).to(accumulator(hidden))  # (n, V)
+class Chunk(NamedTuple):
+    """Loss of each row (n,), and the gradient of its sum for the logits (n, V) times `scale` (n, 1)."""
+
+    loss: Tensor
+    slope: Tensor
+    scale: Tensor
+
+
+def chunks(hidden: Tensor, weight: Tensor, rows: int) -> Iterator[tuple[slice, Tensor]]:
+    """The rows of each chunk, and the memory for its logits (n, V), which all chunks share."""
+    buffer = hidden.new_empty(min(rows, len(hidden)), weight.shape[0], dtype=weight.dtype)
+    for start in range(0, len(hidden), rows):
+        here = slice(start, min(start + rows, len(hidden)))
+        yield here, buffer[: here.stop - start]
+
+
+def chunk_loss(hidden: Tensor, weight: Tensor, targets: Tensor, soft_cap: float | None, buffer: Tensor) -> Chunk:
+    """(n, D), (V, D), (n,), (n, V) -> losses and slope, which lies in `buffer` where its dtype allows.
+
+    A pass over (n, V) costs as much as a fifth of the product, so the softmax is left undivided: with e = exp(logits -
+    their largest) and s = sum(e), the gradient is (e - s at the target) / s, and s is divided out of the product.
+    """
+    logits = torch.mm(hidden, weight.T, out=buffer).to(accumulator(hidden))  # (n, V)
+    steepness = None
     if soft_cap is not None:
-        logits = torch.tanh(logits / soft_cap) * soft_cap
-    lse = torch.logsumexp(logits, dim=-1, keepdim=True)  # (n, 1)
+        logits.div_(soft_cap).tanh_()
+        steepness = 1 - logits.square()
+        logits.mul_(soft_cap)
     column = targets[:, None]
-    loss = (lse - logits.gather(1, column))[:, 0]  # (n,)
-    if not gradient:
-        return loss, None
-    capped = logits.clone() if soft_cap is not None else logits
-    p = logits.sub_(lse).exp_()  # softmax, in place
-    p.scatter_add_(1, column, p.new_full((1, 1), -1.0).expand_as(column))
-    if soft_cap is not None:
-        p.mul_(1 - (capped / soft_cap).square_())
-    return loss, p
+    largest, wanted = logits.amax(dim=-1, keepdim=True), logits.gather(1, column)  # (n, 1) each
+    e = logits.sub_(largest).exp_()
+    s = e.sum(dim=-1, keepdim=True)
+    loss = (s.log() + largest - wanted)[:, 0]
+    e.scatter_add_(1, column, -s)
+    return Chunk(loss, e if steepness is None else e.mul_(steepness), s)
+
+
+def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total (V, D) += left (V, n) @ right (n, D); in one kernel where all three have one dtype."""
+    if total.dtype == left.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
@@ -82,15 +116,14 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden)
         wants_head = ctx.needs_input_grad[1]  # a frozen head gets none: a third of the arithmetic less
         grad_head = torch.zeros(head.shape if wants_head else 0, dtype=accumulator(hidden), device=head.device)
-        for start in range(0, len(hidden), rows):
-            part = hidden[start : start + rows].to(dtype)
-            loss, grad = chunk_loss(part, weight, targets[start : start + rows], soft_cap, gradient=True)
+        for here, buffer in chunks(hidden, weight, rows):
+            part = hidden[here].to(dtype)
+            loss, slope, scale = chunk_loss(part, weight, targets[here], soft_cap, buffer)
             total += loss.sum()
-            assert grad is not None
-            narrow = grad.to(dtype)  # (n, V)
-            grad_hidden[start : start + rows] = narrow @ weight
+            slope = slope.to(dtype)
+            grad_hidden[here] = (slope @ weight) / scale
             if wants_head:
-                grad_head += narrow.T @ part
+                add_product(grad_head, slope.T, (part / scale).to(dtype))
         ctx.save_for_backward(grad_hidden, grad_head.to(head.dtype) if wants_head else None)
         return total
 
@@ -110,11 +143,10 @@ class ChunkedTokenLosses(torch.autograd.Function):
         weight, wanted = head.to(dtype), ctx.needs_input_grad[0]
         losses = hidden.new_empty(len(hidden), dtype=accumulator(hidden))
         grad_hidden = torch.empty_like(hidden) if wanted else None
-        for start in range(0, len(hidden), rows):
-            here = slice(start, start + rows)
-            losses[here], grad = chunk_loss(hidden[here].to(dtype), weight, targets[here], soft_cap, gradient=wanted)
-            if grad_hidden is not None and grad is not None:
-                grad_hidden[here] = grad.to(dtype) @ weight
+        for here, buffer in chunks(hidden, weight, rows):
+            losses[here], slope, scale = chunk_loss(hidden[here].to(dtype), weight, targets[here], soft_cap, buffer)
+            if grad_hidden is not None:
+                grad_hidden[here] = (slope.to(dtype) @ weight) / scale
         keeps = ctx.needs_input_grad[1]
         ctx.save_for_backward(grad_hidden, *((hidden, head, targets) if keeps else ()))
         ctx.settings = dtype, soft_cap, rows
@@ -127,13 +159,11 @@ class ChunkedTokenLosses(torch.autograd.Function):
         grad_head = None
         if kept:
             (hidden, head, targets), (dtype, soft_cap, rows) = kept, ctx.settings
-            grad_head = torch.zeros(head.shape, dtype=accumulator(hidden), device=head.device)
-            for start in range(0, len(hidden), rows):
-                here = slice(start, start + rows)
+            grad_head, weight = torch.zeros(head.shape, dtype=accumulator(hidden), device=head.device), head.to(dtype)
+            for here, buffer in chunks(hidden, weight, rows):
                 part = hidden[here].to(dtype)
-                _, grad = chunk_loss(part, head.to(dtype), targets[here], soft_cap, gradient=True)
-                assert grad is not None
-                grad_head += (grad * upstream[here]).to(dtype).T @ part
+                _, slope, scale = chunk_loss(part, weight, targets[here], soft_cap, buffer)
+                add_product(grad_head, slope.to(dtype).T, (part * upstream[here] / scale).to(dtype))
             grad_head = grad_head.to(head.dtype)
         scaled = None if grad_hidden is None else grad_hidden * upstream.to(grad_hidden.dtype)
         return scaled, grad_head, None, None, None, None

@@ -65,7 +65,7 @@ class CpuRMSNorm(torch.autograd.Function):
             return result
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
         """Gradients of x and of the weight."""
         x, weight, scale = ctx.saved_tensors
         with torch.autocast("cpu", enabled=False):
@@ -73,9 +73,9 @@ class CpuRMSNorm(torch.autograd.Function):
             no_mean = torch.zeros_like(scale)
             dx, dweight, _ = torch.ops.aten.native_layer_norm_backward(
                 gradient.contiguous(), exact.contiguous(), weight.shape, no_mean, scale, precise, None,
-                [True, True, False])
+                [True, ctx.needs_input_grad[1], False])
             mean = (gradient @ precise)[..., None] / x.shape[-1]  # of u, (…, 1)
-            return dx.add_(mean * scale).to(x.dtype), dweight.to(weight.dtype), None
+            return dx.add_(mean * scale).to(x.dtype), None if dweight is None else dweight.to(weight.dtype), None
 
 
 def build_norm(width: int, spec: NormSpec) -> nn.Module:
