@@ -14,7 +14,7 @@ from tohum.finetuning.adapter_folder import check_base, is_adapter, labels_of, l
 from tohum.generation.choice import Choice
 from tohum.generation.int8 import decode_in_bytes
 from tohum.generation.mode import evaluating
-from tohum.generation.text import Ends, OnText, generate_text
+from tohum.generation.text import OnText, generate_text
 from tohum.loading.classifier import is_classifier
 from tohum.loading.find import find_model
 from tohum.loading.folder import LoadedModel, load_model, read_family
@@ -22,6 +22,7 @@ from tohum.lora.adapter import Adapter, attach, detach
 from tohum.lora.merge import merge
 from tohum.lora.store import read_adapter
 from tohum.machine import pick_device
+from tohum.tokenizing.ends import Ends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class Model:
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         found = generate_text(self.loaded.network, self.loaded.tokenizer, prompts, max_tokens=max_tokens,
                               choice=validate(Choice, choice, where="generate"), on_text=on_text,
-                              ends=Ends(texts=stop, ids=self.loaded.stop_ids))
+                              ends=Ends(texts=stop) | self.loaded.ends)
         texts = [result.text for result in found]
         return texts[0] if isinstance(prompt, str) else texts
 

@@ -23,6 +23,7 @@ from tohum.lora.adapter import add_lora
 from tohum.lora.config import LoraConfig
 from tohum.model.config import AttentionSpec, FeedForwardSpec, LayerSpec, ModelConfig, NormSpec
 from tohum.model.network import Network
+from tohum.tokenizing.ends import Ends
 from tohum.tokenizing.tokenizer import Tokenizer
 from tohum.tokenizing.training import train
 
@@ -141,9 +142,9 @@ def test_a_model_with_a_template_is_asked_and_its_base_like_it(folder, tmp_path)
     assert prompt_ids(chat, manner, [{"role": "user", "content": "sky is"}]) == ids
     assert prompt_ids(base, manner_of(base, manner), "sky is") == ids
     assert prompt_ids(base, manner_of(base), "sky is") == base.tokenizer.prompt_ids("sky is")
-    ends = replace(manner, stop_ids=frozenset({7}))
-    assert manner_of(base, ends).stop_ids == base.stop_ids | {7}
-    assert manner_of(base, replace(ends, tokenizer_sha256="another")).stop_ids == base.stop_ids
+    ends = replace(manner, ends=Ends(ids=frozenset({7})))
+    assert manner_of(base, ends).ends.ids == base.stop_ids | {7}
+    assert manner_of(base, replace(ends, tokenizer_sha256="another")).ends.ids == base.stop_ids
     with pytest.raises(TohumError, match="has no chat template, but a prompt is a list of messages"):
         prompt_ids(base, manner_of(base), [{"role": "user", "content": "sky is"}])
 

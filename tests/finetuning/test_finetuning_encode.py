@@ -18,6 +18,7 @@ from tohum.data_sampling.windows import IGNORED
 from tohum.errors import ConfigError
 from tohum.finetuning.encode import Encoder, RefusedError, encode_rows
 from tohum.instruction.conversations import read_conversations
+from tohum.tokenizing.ends import Ends
 from tohum.tokenizing.styles import STYLES, choose_template
 from tohum.tokenizing.template import ChatTemplate
 from tohum.tokenizing.tokenizer import Tokenizer
@@ -162,16 +163,16 @@ def test_generation_stops_at_a_token_if_the_end_of_turn_is_one_and_else_at_a_tex
     ending = encoder_of(CHATML.replace("<|im_end|>", mark), tokenizer).ending
     assert ending.text == mark
     if mark == "<|im_end|>":
-        assert (ending.stop_ids, ending.stop_texts) == (frozenset({tokenizer.eos_id}), ())
+        assert ending.ends == Ends(ids=frozenset({tokenizer.eos_id}))
     else:
-        assert (ending.stop_ids, ending.stop_texts) == (frozenset(), ("<|over|>",))
+        assert ending.ends == Ends(ids=frozenset(), texts=("<|over|>",))
 
 
 def test_the_end_of_a_turn_goes_on_to_the_end_of_a_document_that_follows_at_once():
     tokenizer = small_tokenizer("<|im_start|>", "<|said|>", "<|im_end|>", eos="<|im_end|>")
     ending = encoder_of(CHATML.replace("m.content +", "m.content + '<|said|>' +"), tokenizer).ending
     assert ending.text == "<|said|><|im_end|>"
-    assert ending.stop_ids == {tokenizer.eos_id}
+    assert ending.ends.ids == {tokenizer.eos_id}
 
 
 def test_an_end_mark_inside_an_answer_does_not_end_it(tokenizer):
@@ -217,7 +218,7 @@ def test_published_templates_give_the_ids_of_transformers(shared_data, tmp_path,
     (example,) = encoder.encode(talk(*FOUR_TURNS))
     assert example.ids == theirs
     assert learned_text(example, tokenizer) == [f"{turn['content']}{encoder.ending.text}" for turn in FOUR_TURNS[1::2]]
-    assert encoder.ending.stop_ids
+    assert encoder.ending.ends.ids
 
 
 # TRL has templates with marks around the answers beside the published ones. Its marks hold the line end behind the
@@ -263,7 +264,7 @@ def test_smollm2_with_its_own_template_gives_the_ids_of_transformers(tmp_path, s
     tokenizer.save(tmp_path)
     theirs = PreTrainedTokenizerFast.from_pretrained(tmp_path)
     encoder = encoder_of(tokenizer.extra["chat_template"], tokenizer)
-    assert encoder.ending.stop_ids == {tokenizer.eos_id}
+    assert encoder.ending.ends.ids == {tokenizer.eos_id}
     rows = read_conversations(shared_data / "instruct" / "fastchat_dummy_conversation.json").conversations[::25]
     rows += read_conversations(shared_data / "instruct" / "rasbt_instruction-data.json").conversations[::50]
     for row in [*rows, talk(*FOUR_TURNS)]:

@@ -167,6 +167,15 @@ def test_an_adapter_whose_base_is_another_or_gone_is_refused_everywhere(run, fil
     assert not (tmp_path / "out").exists()
 
 
+def test_a_base_of_bytes_is_frozen_and_no_adapter_is_merged_into_it(run, base, files, tmp_path):
+    CASES["instruct"].fit(base, files, tmp_path / "run")
+    arguments = ("finetune", "instruct", tmp_path / "run", "--data", files / "answers.jsonl", "--out", tmp_path / "out",
+                 "--set", "lora.base_format=int8")
+    assert f"merge it first: tohum merge {tmp_path / 'run'}" in run(*arguments, *QUICK).refused()
+    assert "would freeze as bytes" in run(*arguments, "--train", "all").refused()
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_classifier_does_not_chat_and_a_language_model_does_not_classify(run, base, files, tmp_path):
     for name in ("classify", "classify-all"):
         CASES[name].fit(base, files, tmp_path / name)

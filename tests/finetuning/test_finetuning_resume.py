@@ -20,7 +20,7 @@ COURSE = {"training__steps": 9, "training__micro_tokens": 60, "training__eval_ev
           "training__sample_every": 3, "training__report_every": 2}
 EVERYWHERE = COURSE | {"lora__dropout": 0.2}
 RUNS = {"classify": EVERYWHERE, "classify-all": COURSE, "classify-last-block": COURSE, "classify-head": COURSE,
-        "instruct": EVERYWHERE, "instruct-all": COURSE, "dpo": COURSE, "simpo": COURSE, "kto": COURSE}
+        "instruct": EVERYWHERE, "instruct-bytes": EVERYWHERE, "instruct-all": COURSE, "dpo": COURSE, "simpo": COURSE, "kto": COURSE}
 FIGURES = ("steps", "tokens", "train_loss", "val_loss", "best_step", "trainable_parameters")
 
 

@@ -153,6 +153,7 @@ CASES = {
     "classify-last-block": Case(kind="classify", data="labelled.tsv", changes={"training.train": "last-block"}),
     "classify-head": Case(kind="classify", data="labelled.tsv", changes={"training.train": "head"}),
     "instruct": Case(kind="instruct", data="answers.jsonl"),
+    "instruct-bytes": Case(kind="instruct", data="answers.jsonl", changes={"lora.base_format": "int8"}),
     "instruct-padded": Case(kind="instruct", data="answers.jsonl", changes={"data.packing": "padded"}),
     "instruct-all": Case(kind="instruct", data="answers.jsonl", changes={"training.train": "all"}),
     "dpo": Case(kind="prefer", data="pairs.jsonl", changes={"preference.method": "dpo"}),

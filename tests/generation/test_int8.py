@@ -6,7 +6,8 @@ from torch import nn
 
 from tohum.generation.choice import Choice
 from tohum.generation.decode import generate
-from tohum.generation.int8 import FEW_ROWS, Int8Linear, decode_in_bytes, to_bytes
+from tohum.generation.int8 import decode_in_bytes
+from tohum.model.int8 import FEW_ROWS, Int8Linear, to_bytes
 from tohum.model.network import Network
 from tohum.model.presets import PRESETS
 
@@ -28,7 +29,7 @@ def test_each_number_is_within_half_a_step_of_its_row():
 def test_a_layer_computes_with_the_written_out_matrix(rows, bias):
     torch.manual_seed(0)
     linear = nn.Linear(64, 48, bias=bias)
-    layer = Int8Linear(linear.weight, linear.bias)
+    layer = Int8Linear.of(linear.weight, linear.bias)
     x = torch.randn(2, rows, 64)
     with torch.no_grad():
         expected = nn.functional.linear(x, layer.weight, linear.bias)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from tohum.generation.int8 import to_bytes
 from tohum.kernels import structs
 from tohum.kernels.run import run_linear, run_norm
+from tohum.model.int8 import to_bytes
 
 FORMATS = [torch.float32, torch.bfloat16, torch.float16, torch.int8]
 

@@ -9,7 +9,7 @@ from tohum.classification.testing import tested
 from tohum.finetuning.stage import CLASSES, Say, Stage, finetune
 from tohum.training.run_folder import Request
 
-SEEN_ROWS, BATCH_ROWS = 3000, 16  # where the user says nothing
+SEEN_ROWS, BATCH_ROWS = 2000, 16  # where the user says nothing
 CONTRACT = ("accuracy", "macro_f1", "per_class", "majority_baseline")  # also at the top of the `--json` object
 
 

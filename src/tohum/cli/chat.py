@@ -88,7 +88,7 @@ def lines() -> Iterator[str]:
 def reply(loaded: "LoadedModel", template: "ChatTemplate", messages: list[dict[str, str]], choice: "Choice",
           max_tokens: int) -> str:
     """Stream the next answer to stdout and return it."""
-    from tohum.generation.text import Ends, generate_text
+    from tohum.generation.text import generate_text
 
     text = template.render(messages, add_generation_prompt=True)
     ids = loaded.tokenizer.encode(text, allow_special=True)
@@ -96,7 +96,7 @@ def reply(loaded: "LoadedModel", template: "ChatTemplate", messages: list[dict[s
         say(f"note: the conversation has {len(ids):,} tokens, but the model's context is {loaded.config.context:,}; "
             "its beginning is no longer read")
     result = generate_text(loaded.network, loaded.tokenizer, [ids], choice=choice, max_tokens=max_tokens,
-                           ends=Ends(ids=loaded.stop_ids),
+                           ends=loaded.ends,
                            on_text=lambda _, piece: print(piece, end="", flush=True))[0]
     print(flush=True)
     return result.text

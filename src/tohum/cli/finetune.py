@@ -8,7 +8,7 @@ import click
 
 from tohum.cli.options import COUNT, DURATION, FOLDER, force_option, json_option, recipe_options
 from tohum.cli.output import emit, say
-from tohum.cli.training_options import training_options
+from tohum.cli.training_options import profile_option, training_options
 
 if TYPE_CHECKING:
     from tohum.finetuning.config import FinetuneRecipe
@@ -54,7 +54,7 @@ def finetune_options(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--data", metavar="FILE", required=True, help="The examples; python-docs: the embedded set."),
     ):
         function = option(function)
-    return click.argument("model", type=FOLDER)(function)
+    return click.argument("model", type=FOLDER)(profile_option(function))
 
 
 @command.command()
@@ -79,7 +79,8 @@ def classify(out: Path, resume: bool, force: bool, as_json: bool, **options: Any
     from tohum.classification.run import classify as work
     from tohum.training.run_folder import Request
 
-    result = work(Request(recipe=recipe_from(ClassifyRecipe, options), out=out, resume=resume, force=force), say)
+    result = work(Request(recipe=recipe_from(ClassifyRecipe, options), out=out, resume=resume, force=force,
+                          profile=options["profile"]), say)
     test = result["test"]
     baseline = test["tfidf_baseline"]
     shown = (f"{baseline['accuracy']:.2%}, macro-F1 {baseline['macro_f1']:.4f}" if "accuracy" in baseline
@@ -111,7 +112,8 @@ def instruct(out: Path, resume: bool, force: bool, as_json: bool, **options: Any
     from tohum.instruction.run import instruct as work
     from tohum.training.run_folder import Request
 
-    result = work(Request(recipe=recipe_from(InstructRecipe, options), out=out, resume=resume, force=force), say)
+    result = work(Request(recipe=recipe_from(InstructRecipe, options), out=out, resume=resume, force=force,
+                          profile=options["profile"]), say)
     finish(out, result, "\n".join(card_lines(result["test"])), f"tohum chat {out}", as_json)
 
 
@@ -135,7 +137,8 @@ def prefer(out: Path, resume: bool, force: bool, as_json: bool, **options: Any) 
     from tohum.preference.run import prefer as work
     from tohum.training.run_folder import Request
 
-    result = work(Request(recipe=recipe_from(PreferRecipe, options), out=out, resume=resume, force=force), say)
+    result = work(Request(recipe=recipe_from(PreferRecipe, options), out=out, resume=resume, force=force,
+                          profile=options["profile"]), say)
     test = result["test"]
     lines = [f"test: {name} {test['before'].get(name, float('nan')):.4f} before, {test[name]:.4f} after"
              for name in ("loss", "margin", "accuracy", "preferred") if name in test]

@@ -42,7 +42,8 @@ def command(model: Path, prompts: tuple[str, ...], count: int, max_tokens: int, 
     """
     from tohum.config import validate
     from tohum.generation.choice import Choice
-    from tohum.generation.text import Ends, generate_text
+    from tohum.generation.text import generate_text
+    from tohum.tokenizing.ends import Ends
 
     given = {name: value for name, value in {**choice, "seed": seed}.items() if value is not None}
     chosen = validate(Choice, given, where="generate")
@@ -51,7 +52,7 @@ def command(model: Path, prompts: tuple[str, ...], count: int, max_tokens: int, 
     shown = Shown()
     started = time.perf_counter()
     results = generate_text(loaded.network, loaded.tokenizer, texts, choice=chosen, max_tokens=max_tokens,
-                            ends=Ends(texts=stop, ids=loaded.stop_ids), on_text=None if as_json else shown.add)
+                            ends=Ends(texts=stop) | loaded.ends, on_text=None if as_json else shown.add)
     seconds = time.perf_counter() - started
     tokens_per_second = sum(len(result.token_ids) for result in results) / seconds
     note_cut_prompts(results, loaded.config.context)

@@ -7,7 +7,7 @@ import click
 
 from tohum.cli.options import COUNT, DURATION, FOLDER, force_option, json_option, recipe_options
 from tohum.cli.output import emit
-from tohum.cli.training_options import recipe_from, training_options
+from tohum.cli.training_options import profile_option, recipe_from, training_options
 
 
 @click.command("pretrain")
@@ -23,11 +23,12 @@ from tohum.cli.training_options import recipe_from, training_options
               help="Save and stop after this long (exit code 75).")
 @click.option("--patience", type=click.IntRange(1), help="Stop after this many validations without a new best.")
 @click.option("--resume", is_flag=True, help="Continue what --out holds; start when it holds nothing.")
+@profile_option
 @training_options
 @recipe_options
 @force_option
 @json_option
-def command(out: Path, resume: bool, force: bool, as_json: bool, **options: Any) -> None:
+def command(out: Path, resume: bool, force: bool, profile: bool, as_json: bool, **options: Any) -> None:
     """Train a language model from scratch on a data folder.
 
     \b
@@ -41,7 +42,7 @@ def command(out: Path, resume: bool, force: bool, as_json: bool, **options: Any)
     from tohum.units import human_bytes, human_seconds
 
     recipe = recipe_from(options, default_length=not resume)
-    result = pretrain(Request(recipe=recipe, out=out, resume=resume, force=force))
+    result = pretrain(Request(recipe=recipe, out=out, resume=resume, force=force, profile=profile))
     if not main_process():
         return
     page = write_report(out)

@@ -14,7 +14,10 @@ from tohum.cli.output import emit
 @click.option("--out", type=click.Path(path_type=Path), help="File to write [RUN/report.html].")
 @json_option
 def command(run: Path, run_b: Path | None, out: Path | None, as_json: bool) -> None:
-    """Draw a run: curves, the plan against what happened, samples, configuration, machine, hashes.
+    """Draw a run: curves, samples, configuration, machine, hashes; and what its kind has to show.
+
+    Pre-training: the plan against what happened. A classifier: what it confuses, its probabilities, its worst
+    mistakes. An assistant: answers and a general text before and after.
 
     The page is one file that loads nothing. RUN may still be in progress, or killed. With RUN_B the two are laid
     over each other, with what differs between their recipes.

@@ -31,6 +31,12 @@ def training_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def profile_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """--profile: see training/profile.py."""
+    return click.option("--profile", is_flag=True, help="Print where the time of three steps goes, and keep it in "
+                        "RUN/profile.json.")(function)
+
+
 def recipe_from(options: dict[str, Any], *, default_length: bool) -> "PretrainRecipe":
     """Recipe file, then flags, then --set; a run without any length gets the default budget."""
     from tohum.cli.output import say

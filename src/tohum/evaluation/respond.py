@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from tohum.errors import DataError
 from tohum.evaluation.answer_file import Messages
 from tohum.generation.choice import Choice
-from tohum.generation.text import Ends, Generated, generate_text
+from tohum.generation.text import Generated, generate_text
 from tohum.loading.folder import LoadedModel
+from tohum.tokenizing.ends import Ends
 from tohum.tokenizing.template import ChatTemplate, load_template
 
 GREEDY = Choice(temperature=0.0)
@@ -21,19 +22,19 @@ class Manner:
     """How a model is spoken to, and what ends its answers."""
 
     template: ChatTemplate | None
-    stop_ids: frozenset[int]
+    ends: Ends
     tokenizer_sha256: str
 
 
 def manner_of(loaded: LoadedModel, other: Manner | None = None) -> Manner:
     """The model's own manner; without a template of its own, that of the `other` model it is compared with."""
     words = loaded.tokenizer
-    template, stop_ids = load_template(loaded.folder, words), loaded.stop_ids
+    template, ends = load_template(loaded.folder, words), loaded.ends
     if template is None and other is not None:
         template = other.template
         if other.tokenizer_sha256 == words.sha256:  # so that it may end a turn as that template does
-            stop_ids |= other.stop_ids
-    return Manner(template=template, stop_ids=stop_ids, tokenizer_sha256=words.sha256)
+            ends |= other.ends
+    return Manner(template=template, ends=ends, tokenizer_sha256=words.sha256)
 
 
 def prompt_ids(loaded: LoadedModel, manner: Manner, prompt: str | Messages) -> list[int]:
@@ -52,4 +53,4 @@ def respond(loaded: LoadedModel, prompts: Sequence[str | Messages], *, manner: M
     """The answers in the order of the prompts; equal prompts get equal answers. Raises DataError, ConfigError."""
     ids = [prompt_ids(loaded, manner, prompt) for prompt in prompts]
     return generate_text(loaded.network, loaded.tokenizer, ids, choice=GREEDY, max_tokens=max_tokens,
-                         ends=Ends(ids=manner.stop_ids))
+                         ends=manner.ends)

@@ -71,7 +71,7 @@ def merge_language(draft: Path, loaded: LoadedModel, stored: Stored, labels: tup
     original = reference(loaded.network, loaded.tokenizer, SAMPLE)
     loaded.network.to(DTYPES[dtype])
     drift = merge(loaded.network)
-    save_model(draft, loaded.config, loaded.network.state_dict(), loaded.tokenizer, stop_ids=loaded.stop_ids)
+    save_model(draft, loaded.config, loaded.network.state_dict(), loaded.tokenizer, ends=loaded.ends)
     template = load_template(loaded.folder, loaded.tokenizer)
     if template:
         save_template(draft, template)

@@ -8,7 +8,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,16 +16,17 @@ from tohum.errors import CheckpointError
 from tohum.files import write_json
 from tohum.loading.find import CONFIG as MODEL_CONFIG
 from tohum.loading.find import find_model
-from tohum.loading.folder import GENERATION, LoadedModel, load_model, model_sha256, read_family, token_ids
+from tohum.loading.folder import LoadedModel, load_model, model_sha256, read_family, write_generation
 from tohum.loading.keys import read_json
 from tohum.loading.names import FUSED_TRANSPOSED, TRANSPOSED, Table, rules_for
 from tohum.loading.weights import write_file
-from tohum.lora.adapter import Adapter, Factors, attach, current
+from tohum.lora.adapter import Adapter, Factors, attach, current, linears, size
 from tohum.lora.config import LoraConfig
 from tohum.lora.rows import TrainedRows
 from tohum.lora.store import CONFIG, Place, Stored, parted, read_adapter, read_config, write_adapter
 from tohum.model.classifier import Classifier, trunk
 from tohum.model.network import Network
+from tohum.tokenizing.ends import Ends
 from tohum.tokenizing.template import ChatTemplate, save_template
 from tohum.tokenizing.tokenizer import Tokenizer
 
@@ -36,7 +36,9 @@ SCORE = "score.weight"
 
 def places(network: Network, table: Table) -> list[Place]:
     """Every linear of the blocks under the name that the family stores it by."""
-    shapes = {name: value.shape for name, value in network.state_dict().items() if ".lora_" not in name}
+    shapes = {name: value.shape for name, value in network.state_dict().items()
+              if ".lora_" not in name and not name.endswith((".values", ".factors"))}
+    shapes |= {f"{name}.weight": size(linear) for name, linear in linears(network).items()}
     found = []
     for rule in rules_for(table, len(network.blocks), shapes):
         ours = tuple(name.removesuffix(".weight") for name in rule.ours)
@@ -70,7 +72,7 @@ class AdapterFiles:
     lora: LoraConfig
     tokenizer: Tokenizer
     template: ChatTemplate | None = None
-    stop_ids: frozenset[int] = frozenset()
+    ends: Ends | None = None
     labels: tuple[str, ...] = ()
 
     def save(self, folder: Path, network: nn.Module) -> None:
@@ -82,10 +84,7 @@ class AdapterFiles:
                         base=str(self.base.folder), task="SEQ_CLS" if extra else "CAUSAL_LM")
         write_adapter(folder, stored, places(inner, self.base.table), token_module(self.base.table), write_file)
         self.tokenizer.save(folder)
-        ids: dict[str, Any] = dict(token_ids(self.tokenizer))
-        if self.stop_ids:
-            ids["eos_token_id"] = sorted(self.stop_ids)
-        write_json(folder / GENERATION, ids)
+        write_generation(folder, self.tokenizer, self.ends)
         if self.template:
             save_template(folder, self.template)
         write_json(folder / NOTE, {"base_sha256": self.base.sha256, "labels": list(self.labels)})

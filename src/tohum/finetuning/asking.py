@@ -17,6 +17,7 @@ from tohum.finetuning.examples import Example
 from tohum.finetuning.fit import F, NothingLeftError, Overlong, Report, fit
 from tohum.finetuning.preview import has_colour, preview
 from tohum.seeding import derive
+from tohum.tokenizing.ends import Ends
 from tohum.tokenizing.styles import choose_template
 from tohum.tokenizing.template import ChatTemplate
 from tohum.training.checkpoint import ModelFiles, WholeModel
@@ -35,7 +36,7 @@ class Asking:
 
     encoder: Encoder
     max_length: int
-    stop_ids: frozenset[int]
+    ends: Ends
     canaries: list[AnswerRow]  # of validation
     questions: list[AnswerRow]  # of test
     reports: Mapping[str, Report]  # by side
@@ -44,7 +45,7 @@ class Asking:
     @property
     def manner(self) -> Manner:
         """The same for base and tuned model."""
-        return Manner(template=self.encoder.template, stop_ids=self.stop_ids,
+        return Manner(template=self.encoder.template, ends=self.ends,
                       tokenizer_sha256=self.encoder.tokenizer.sha256)
 
     def to_json(self) -> dict[str, Any]:
@@ -135,5 +136,5 @@ def files_of(recipe: FinetuneRecipe, opened: Opened, asking: Asking) -> ModelFil
     template = asking.encoder.template
     if recipe.training.train is None:
         return AdapterFiles(base=Base.of(opened.folder), lora=recipe.lora.settled(), tokenizer=opened.tokenizer,
-                            template=template, stop_ids=asking.stop_ids)
-    return WholeModel(config=opened.config, tokenizer=opened.tokenizer, template=template, stop_ids=asking.stop_ids)
+                            template=template, ends=asking.ends)
+    return WholeModel(config=opened.config, tokenizer=opened.tokenizer, template=template, ends=asking.ends)

@@ -62,7 +62,7 @@ class Opened:
 
         def fill(draft: Path) -> None:  # a table that has grown is stored so
             save_model(draft, self.config, self.network.state_dict(), self.loaded.tokenizer,
-                       stop_ids=self.loaded.stop_ids)
+                       ends=self.loaded.ends)
             if self.template:
                 save_template(draft, self.template)
 
@@ -70,8 +70,8 @@ class Opened:
 
 
 def open_base(path: Path, out: Path, *, continued: bool, dtype: torch.dtype, device: torch.device,
-              new_tokens: Sequence[str] = ()) -> Opened:
-    """Read the model that `path` means. Raises CheckpointError.
+              new_tokens: Sequence[str] = (), int8: bool = False) -> Opened:
+    """Read the model that `path` means; int8: the linears of its blocks as bytes. Raises CheckpointError.
 
     An adapter is merged into its base in memory; the run in `out` then gets a folder `base` of its own, which is read
     when the run is continued.
@@ -85,13 +85,16 @@ def open_base(path: Path, out: Path, *, continued: bool, dtype: torch.dtype, dev
         if is_classifier(folder) or (is_adapter(folder) and labels_of(folder)):
             raise CheckpointError(f"{folder}: is a classifier, whose class head would be lost\n"
                                   "tune the language model that it was made of")
+        if is_adapter(folder) and int8:
+            raise CheckpointError(f"{folder}: is an adapter, which a base of bytes cannot take up\n"
+                                  f"merge it first: tohum merge {path} --out DIR, and tune DIR")
         if is_adapter(folder):
             loaded, _ = load_adapted(folder, dtype=dtype, device=device)
             merge(loaded.network)
             note = f"{note or folder}: an adapter; merged into its base first, and the result kept in {out / BASE}"
             folder, merged = out / BASE, True
         else:
-            loaded = load_model(folder, dtype=dtype, device=device)
+            loaded = load_model(folder, dtype=dtype, device=device, int8=int8)
     if new_tokens:
         words = loaded.tokenizer.with_tokens(new_tokens)
         grow(loaded.network, words.vocab_size)

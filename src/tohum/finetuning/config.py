@@ -76,10 +76,12 @@ class LoraSection(LoraKeys):
     """`[lora]` as a user writes it. A rank asks for LoRA; without it and without training.train, LoRA of rank 16."""
 
     rank: PositiveInt | None = None
+    base_format: Literal["float32", "int8"] = "float32"  # of the frozen linears; int8 needs a quarter of their memory
 
     def settled(self) -> LoraConfig:
         """The adapter's own settings."""
-        return LoraConfig(**self.model_dump(exclude_none=True) | {"rank": self.rank or DEFAULT_RANK})
+        keys = self.model_dump(exclude_none=True, exclude={"base_format"})
+        return LoraConfig(**keys | {"rank": self.rank or DEFAULT_RANK})
 
 
 class FinetuneRecipe(Config):
@@ -92,9 +94,16 @@ class FinetuneRecipe(Config):
     schedule: FinetuneSchedule = FinetuneSchedule()
     lora: LoraSection = LoraSection()
 
+    def filled(self) -> Self:
+        """With the gaps of a stage's own sections filled."""
+        return self
+
     @model_validator(mode="after")
     def adapter_or_weights(self) -> Self:
         if self.training.train is not None and self.lora.rank is not None:
             raise ValueError(f"training.train={self.training.train} trains weights of the model itself and lora.rank="
                              f"{self.lora.rank} an adapter beside them; give one of them")
+        if self.training.train is not None and self.lora.base_format != "float32":
+            raise ValueError(f"training.train={self.training.train} trains weights that lora.base_format="
+                             f"{self.lora.base_format} would freeze as bytes; leave one of them out")
         return self

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tohum.errors import ConfigError
+from tohum.tokenizing.ends import Ends
 from tohum.tokenizing.template import ChatTemplate
 from tohum.tokenizing.tokenizer import Tokenizer
 
@@ -26,14 +27,9 @@ class EndOfTurn:
         return at if at < 0 else at + len(self.text)
 
     @property
-    def stop_ids(self) -> frozenset[int]:
-        """Tokens at which generation stops; none where the end is spelled in several tokens."""
-        return frozenset(self.ids[-1:]) if self.is_token else frozenset()
-
-    @property
-    def stop_texts(self) -> tuple[str, ...]:
-        """Texts at which generation stops, where no token says it."""
-        return () if self.is_token else (self.text,)
+    def ends(self) -> Ends:
+        """Where generation stops: at a token, or at a text where the end is spelled in several."""
+        return Ends(ids=frozenset(self.ids[-1:])) if self.is_token else Ends(ids=frozenset(), texts=(self.text,))
 
 
 def end_of_turn(template: ChatTemplate, tokenizer: Tokenizer) -> EndOfTurn:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tohum.errors import ConfigError
-from tohum.finetuning.config import DEFAULT_RANK, FinetuneRecipe, Train
+from tohum.finetuning.config import FinetuneRecipe, Train
 from tohum.machine import cores, has_bf16_arithmetic, pick_device
 
 Recipe = TypeVar("Recipe", bound=FinetuneRecipe)
@@ -62,8 +62,9 @@ def resolve(recipe: Recipe, sizes: Sizes, world_size: int) -> Recipe:
     optimizer: dict[str, Any] = {"lr": LR[t.train] * sizes.lr_scale, "weight_decay": 0.0 if t.train is None else 0.01,
                                  "beta1": 0.9, "beta2": 0.999}
     optimizer |= recipe.optimizer.model_dump(exclude_none=True)
-    lora = recipe.lora.model_dump() | ({"rank": recipe.lora.rank or DEFAULT_RANK} if t.train is None else {})
-    return recipe.replace(training=t.model_dump() | training, optimizer=optimizer, lora=lora)
+    adapter = recipe.lora.settled()
+    lora = recipe.lora.model_dump() | ({"rank": adapter.rank, "alpha": adapter.numerator} if t.train is None else {})
+    return recipe.filled().replace(training=t.model_dump() | training, optimizer=optimizer, lora=lora)
 
 
 def given(value: int | None, otherwise: int) -> int:

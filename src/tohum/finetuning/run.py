@@ -26,6 +26,7 @@ from tohum.training.journal import Journal
 from tohum.training.loop import TrainPlan, train
 from tohum.training.objective import Precision
 from tohum.training.optimizer import Optimizer
+from tohum.training.profile import profile_of
 from tohum.training.progress import Progress
 from tohum.training.ranks import Ranks
 from tohum.training.run_folder import Request, asked, refuse_other, rehearse_saving, start_folder
@@ -98,7 +99,8 @@ def start(request: Request[Recipe], recipe: Recipe, plan: Mapping[str, Any], ran
     ranks.wait()
 
 
-def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: StopRequests, base: str) -> Done:
+def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: StopRequests, *, base: str,
+        profiled: bool = False) -> Done:
     """Train to the last step or the end of patience, then take the best weights. base: hash of the model underneath.
 
     Raises StoppedError (checkpoint saved), NonFiniteError, and what the file system refuses.
@@ -118,7 +120,8 @@ def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: Sto
     journal = Journal(out, enabled=ranks.is_main)
     with Progress(loop_plan(recipe).steps, setup.tokens_per_step, enabled=ranks.is_main) as progress:
         watch = FinetuneWatch(journal=journal, progress=progress, evaluation=setup.evaluate, samples=setup.sample,
-                              figures=setup.figures, report_every=t.report_every or 1, budget=budget_of(out, recipe))
+                              figures=setup.figures, report_every=t.report_every or 1, budget=budget_of(out, recipe),
+                              profile=profile_of(out, progress.say, ranks, t.device) if profiled else None)
         if setup.evaluate_first and not checkpoint.steps(out):
             with contextlib.suppress(StopRequested):  # what the model could do before; a stop is seen by the loop
                 watch.evaluate(TrainState(), stop)

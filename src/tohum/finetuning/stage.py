@@ -100,7 +100,8 @@ def finetune(request: Request[Recipe], stage: Stage[Recipe, Rows], say: Say) -> 
     if begun.stored and (finished := finished_result(out)):
         return finished
     opened = open_base(needed(begun.recipe.model.folder, "model"), out, continued=begun.stored, dtype=torch.float32,
-                       device=begun.precision.device, new_tokens=begun.recipe.lora.new_tokens)
+                       device=begun.precision.device, new_tokens=begun.recipe.lora.new_tokens,
+                       int8=begun.recipe.lora.base_format == "int8")
     check_choice(opened.network, begun.recipe.training.train, begun.recipe.lora, new_head=stage.kind == CLASSES)
     if opened.note:
         say(opened.note)
@@ -117,7 +118,7 @@ def finetune(request: Request[Recipe], stage: Stage[Recipe, Rows], say: Say) -> 
     begun.ranks.wait()
     with StopRequests(hours_to_seconds(begun.recipe.training.max_hours)) as stop:
         setup = stage.build(work)
-        done = run(out, begun.recipe, setup, begun.ranks, stop, opened.sha256)
+        done = run(out, begun.recipe, setup, begun.ranks, stop, base=opened.sha256, profiled=request.profile)
     test = stage.after(work, setup, Path(done.figures["checkpoint"]))
     result = done.figures | {"kind": stage.kind, "test": test, "data": rows.to_json()}
     if begun.ranks.is_main:

@@ -65,5 +65,6 @@ def freeze(module: nn.Module, train: Train | None, lora: LoraSection, generator:
     if isinstance(module, Classifier):
         module.score.requires_grad_(True)
     counted = [(p.numel(), p.requires_grad) for p in module.parameters()]
-    return Trainable(trained=sum(n for n, trains in counted if trains), total=sum(n for n, _ in counted),
+    packed = sum(values.numel() for values in module.buffers() if values.dtype == torch.int8)
+    return Trainable(trained=sum(n for n, trains in counted if trains), total=packed + sum(n for n, _ in counted),
                      first_block=first)

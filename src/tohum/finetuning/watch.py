@@ -6,6 +6,7 @@ from typing import Any
 
 from tohum.training.budget import Budget
 from tohum.training.journal import Journal
+from tohum.training.profile import StepProfile
 from tohum.training.progress import Progress
 from tohum.training.state import TrainState
 from tohum.training.step import StepResult
@@ -33,6 +34,7 @@ class FinetuneWatch:
     figures: Figures = nothing
     report_every: int = 1
     budget: Budget | None = None
+    profile: StepProfile | None = None
 
     def evaluate(self, state: TrainState, stop: StopRequests) -> float:
         """Validation loss, and a line in the journal."""
@@ -56,6 +58,8 @@ class FinetuneWatch:
     def stepped(self, state: TrainState, result: StepResult) -> None:
         """Move the progress line; now and then a line of the stage's own figures."""
         self.progress.step(state, result)
+        if self.profile:
+            self.profile.stepped()
         found = self.figures()  # of this step alone, as its loss is: a run that is continued writes the same line
         if found and state.step % self.report_every == 0:
             self.journal.write("figures", step=state.step, **found)

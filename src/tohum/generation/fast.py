@@ -23,7 +23,6 @@ from tohum.attention.fused import attend
 from tohum.attention.layer import Attention
 from tohum.embedding.rotary import RotaryTable
 from tohum.embedding.token import TokenTable
-from tohum.generation.int8 import Int8Linear
 from tohum.kernels import structs
 from tohum.kernels.build import library
 from tohum.kernels.run import block_array, make_pass, run_blocks, run_linear, run_norm
@@ -36,6 +35,7 @@ from tohum.model.feed_forward import (
     gelu_tanh,
     relu_squared,
 )
+from tohum.model.int8 import Int8Linear
 from tohum.model.network import Network
 from tohum.model.norm import RMSNorm
 

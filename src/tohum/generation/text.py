@@ -9,6 +9,7 @@ from tohum.generation.decode import Decoder
 from tohum.generation.mode import evaluating
 from tohum.generation.stops import StopStrings
 from tohum.model.network import Network
+from tohum.tokenizing.ends import Ends
 from tohum.tokenizing.tokenizer import Tokenizer
 
 ROWS_AT_ONCE = 32  # texts in one batch; more are done in turn, with the same result
@@ -24,20 +25,6 @@ class Generated:
     token_ids: list[int]  # without the end token; with the tokens that spelled a stop string
     finish_reason: Literal["stop", "length"]  # an end token or stop string; max_tokens
     prompt_tokens: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ends:
-    """What ends a text: stop strings, and tokens (None: the tokenizer's end of a document)."""
-
-    texts: Sequence[str] = ()
-    ids: frozenset[int] | None = None
-
-    def ids_for(self, tokenizer: Tokenizer) -> frozenset[int]:
-        """The tokens."""
-        if self.ids is not None:
-            return self.ids
-        return frozenset() if tokenizer.eos_id is None else frozenset({tokenizer.eos_id})
 
 
 class Continuation:

@@ -42,7 +42,7 @@ def prepare(recipe: InstructRecipe, opened: Opened, say: Say) -> Rows:
     asked = {side: [question(row.messages[:-1], row.messages[-1:], row.place) for row in parts[side]]
              for side in ("validation", "test")}
     asking = Asking(encoder=encoder, max_length=max_length, reports=reports, described=found.described,
-                    stop_ids=encoder.ending.stop_ids | opened.loaded.stop_ids,
+                    ends=encoder.ending.ends | opened.loaded.ends,
                     canaries=asked["validation"][:CANARIES], questions=asked["test"][: d.answers])
     sets = {side: ExampleSet(example(encoded) for encoded in kept.get(side, [])) for side in SIDES}
     return Rows(asking=asking, **sets)

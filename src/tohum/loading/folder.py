@@ -5,14 +5,14 @@
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tohum.errors import CheckpointError
 from tohum.files import sha256_file, sha256_json, write_json
@@ -24,7 +24,9 @@ from tohum.loading.keys import read_json
 from tohum.loading.names import StoredTensors, read_parameters, write_parameters
 from tohum.loading.weights import SHARD_BYTES, WeightFiles, weight_paths, write_weights
 from tohum.model.config import ModelConfig
+from tohum.model.int8 import Int8Linear, to_bytes
 from tohum.model.network import Network
+from tohum.tokenizing.ends import Ends
 from tohum.tokenizing.tokenizer import Tokenizer
 
 CONFIG, GENERATION, TOKENIZER = "config.json", "generation_config.json", "tokenizer.json"
@@ -49,10 +51,22 @@ class LoadedModel:
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Tokens that end a text: those of generation_config.json, and the tokenizer's end of a document."""
-        path = self.folder / GENERATION
-        named = read_json(path).get("eos_token_id") if path.is_file() else None
+        named = self.generation.get("eos_token_id")
         found = [*(named if isinstance(named, list) else [named]), self.tokenizer.eos_id]
         return frozenset(token for token in found if isinstance(token, int))
+
+    @cached_property
+    def generation(self) -> dict[str, Any]:
+        """What generation_config.json says."""
+        path = self.folder / GENERATION
+        return read_json(path) if path.is_file() else {}
+
+    @property
+    def ends(self) -> Ends:
+        """All that ends a text: those tokens, and the file's stop strings."""
+        named = self.generation.get("stop_strings")
+        texts = [named] if isinstance(named, str) else named if isinstance(named, list) else []
+        return Ends(ids=self.stop_ids, texts=tuple(text for text in texts if isinstance(text, str) and text))
 
     @cached_property
     def sha256(self) -> str:
@@ -62,12 +76,11 @@ class LoadedModel:
 
 def save_model(folder: Path, config: ModelConfig, weights: Mapping[str, Tensor],
                tokenizer: Tokenizer | None, *, dtype: torch.dtype | None = None,
-               shard_bytes: int = SHARD_BYTES, stop_ids: Collection[int] = ()) -> Family:
+               shard_bytes: int = SHARD_BYTES, ends: Ends | None = None) -> Family:
     """Write a model into `folder` (made if absent) and answer the family that it is stored as.
 
-    weights: the network's parameters by name, on any device; dtype None keeps theirs. stop_ids: tokens that end a
-    text besides the tokenizer's end of a document. Not atomic by itself: give it the draft folder of
-    `files.write_directory`.
+    weights: the network's parameters by name, on any device; dtype None keeps theirs. ends: what ends a text besides
+    the tokenizer's end of a document. Not atomic by itself: give it the draft folder of `files.write_directory`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     family, values = families.write_config(config)
@@ -76,12 +89,23 @@ def save_model(folder: Path, config: ModelConfig, weights: Mapping[str, Tensor],
     ids = token_ids(tokenizer)
     number_format = DTYPES[stored[family.table.token].dtype]
     write_json(folder / CONFIG, values | ids | {"dtype": number_format, "use_cache": True})
-    stops = sorted({*stop_ids, *(token for token in (ids["eos_token_id"],) if token is not None)})
-    write_json(folder / GENERATION, ids | ({"eos_token_id": stops} if len(stops) > 1 else {}))
+    write_generation(folder, tokenizer, ends)
     write_weights(folder, stored, shard_bytes)
     if tokenizer is not None:
         tokenizer.save(folder)
     return family
+
+
+def write_generation(folder: Path, tokenizer: Tokenizer | None, ends: Ends | None) -> None:
+    """generation_config.json: special ids, and all that ends a text, as transformers reads it."""
+    ids: dict[str, Any] = dict(token_ids(tokenizer))
+    ends = ends or Ends()
+    stops = {*(ends.ids or ()), ids["eos_token_id"]} - {None}
+    if len(stops) > 1:
+        ids["eos_token_id"] = sorted(stops)
+    if ends.texts:
+        ids["stop_strings"] = list(ends.texts)
+    write_json(folder / GENERATION, ids)
 
 
 def token_ids(tokenizer: Tokenizer | None) -> dict[str, int | None]:
@@ -93,15 +117,16 @@ def token_ids(tokenizer: Tokenizer | None) -> dict[str, int | None]:
 
 
 def load_model(folder: Path, *, dtype: torch.dtype | None = torch.float32,
-               device: torch.device | str = "cpu") -> LoadedModel:
-    """Read a model folder into a network in evaluation mode. dtype None: as stored.
+               device: torch.device | str = "cpu", int8: bool = False) -> LoadedModel:
+    """Read a model folder into a network in evaluation mode. dtype None: as stored. int8: the blocks' linears as
+    bytes, each made as it is read, so that they are never all in memory as floats.
 
     Raises CheckpointError naming the file for everything that is missing, damaged or beyond the network.
     """
     family, config = read_family(folder)
     stored = WeightFiles(folder)
     network = network_for(config, stored)
-    weights = read_weights(network, stored, family, dtype=dtype, device=device)
+    weights = read_weights(network, stored, family, dtype=dtype, device=device, int8=int8)
     return LoadedModel(folder=folder, config=config, network=take_over(network, weights, device))
 
 
@@ -151,7 +176,7 @@ def network_for(config: ModelConfig, stored: StoredTensors) -> Network:
 
 
 def read_weights(network: Network, stored: StoredTensors, family: Family, *, dtype: torch.dtype | None,
-                 device: torch.device | str) -> dict[str, Tensor]:
+                 device: torch.device | str, int8: bool = False) -> dict[str, Tensor]:
     """Stored tensors -> parameters of `network`, one at a time, each in memory of its own.
 
     A copy, not a view of the mapped file: it is aligned as torch aligns (kernels round differently on other
@@ -160,8 +185,25 @@ def read_weights(network: Network, stored: StoredTensors, family: Family, *, dty
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     weights: dict[str, Tensor] = {}
     for name, tensor in read_parameters(family.table, stored, len(network.blocks), shapes):
+        if int8 and (linear := linear_of(network, name)):
+            values, factors = to_bytes(tensor.to(device))
+            weights |= {f"{linear}.values": values, f"{linear}.factors": factors}
+            continue
         weights[name] = torch.empty(tensor.shape, dtype=dtype or tensor.dtype, device=device).copy_(tensor)
     return weights
+
+
+def linear_of(network: Network, name: str) -> str:
+    """The linear of a block whose weight `name` is, made one of bytes without values; "" for everything else."""
+    place, _, own = name.rpartition(".")
+    module = network.get_submodule(place)
+    if not (name.startswith("blocks.") and own == "weight" and isinstance(module, nn.Linear)):
+        return ""
+    parent, _, child = place.rpartition(".")
+    weight = module.weight
+    setattr(network.get_submodule(parent), child, Int8Linear(
+        torch.empty_like(weight, dtype=torch.int8), torch.empty_like(weight[:, 0], dtype=torch.bfloat16), module.bias))
+    return place
 
 
 def model_sha256(folder: Path) -> str:

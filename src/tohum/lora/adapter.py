@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from tohum.errors import ConfigError
 from tohum.lora.config import LoraConfig
-from tohum.lora.layer import LoraLinear, row_lengths
+from tohum.lora.layer import LoraLinear, LoraOverBytes, row_lengths
 from tohum.lora.rows import TrainedRows, current_rows, drop_rows, put_rows, train_rows
+from tohum.model.int8 import Int8Linear
 from tohum.model.network import Network
 
 
@@ -38,10 +39,15 @@ class Adapter:
     token_rows: Mapping[int, Tensor] = field(default_factory=dict)  # id -> its row (D,) of the token table
 
 
-def linears(network: Network) -> dict[str, nn.Linear | LoraLinear]:
+def size(layer: nn.Linear | Int8Linear | LoraLinear) -> tuple[int, int]:
+    """(out, in)."""
+    return (layer.out_features, layer.in_features) if isinstance(layer, nn.Linear) else layer.size
+
+
+def linears(network: Network) -> dict[str, nn.Linear | Int8Linear | LoraLinear]:
     """Every linear of the blocks, by its full name: blocks.3.attention.query."""
     return {f"blocks.{name}": module for name, module in network.blocks.named_modules()
-            if isinstance(module, nn.Linear | LoraLinear)}
+            if isinstance(module, nn.Linear | Int8Linear | LoraLinear)}
 
 
 def chosen(network: Network, patterns: Sequence[str]) -> list[str]:
@@ -73,8 +79,9 @@ def wrap(network: Network, names: Sequence[str]) -> None:
         parent, _, own = name.rpartition(".")
         owner = network.get_submodule(parent)
         layer = getattr(owner, own)
-        if isinstance(layer, nn.Linear):
-            setattr(owner, own, LoraLinear(layer).train(layer.training))
+        if not isinstance(layer, LoraLinear):
+            kind = LoraOverBytes if isinstance(layer, Int8Linear) else LoraLinear
+            setattr(owner, own, kind(layer).train(layer.training))
 
 
 def lora_layers(network: nn.Module) -> dict[str, LoraLinear]:
@@ -95,13 +102,13 @@ def add_lora(network: Network, config: LoraConfig, generator: torch.Generator, n
     layers = lora_layers(network)
     for name in names:
         layer = layers[name]
-        out, into = layer.weight.shape
+        out, into = size(layer)
         bound = 1 / math.sqrt(into)
         a = (torch.rand(config.rank, into, generator=generator) * 2 - 1) * bound
-        a, b = a.to(layer.weight.device), torch.zeros(out, config.rank, device=layer.weight.device)
-        m = row_lengths(layer.weight.float(), a, b, config.scale) if config.kind == "dora" else None
-        layer.put(a.to(number_format(layer)), b.to(number_format(layer)), m, scale=config.scale,
-                  dropout=config.dropout)
+        place, kind = layer.weight.device, number_format(layer)
+        a, b = a.to(place, kind), torch.zeros(out, config.rank, device=place, dtype=kind)
+        m = row_lengths(layer.weight.to(kind), a, b, config.scale) if config.kind == "dora" else None
+        layer.put(a, b, m, scale=config.scale, dropout=config.dropout)
 
 
 def number_format(layer: LoraLinear) -> torch.dtype:
@@ -116,7 +123,7 @@ def attach(network: Network, adapter: Adapter) -> None:
     """
     known = linears(network)
     for name, factors in adapter.factors.items():
-        shape = tuple(known[name].weight.shape) if name in known else None
+        shape = size(known[name]) if name in known else None
         wanted = (factors.b.shape[0], factors.a.shape[1])
         if shape != wanted:
             seen = f"is {list(shape)} in this model" if shape else "is not in this model"

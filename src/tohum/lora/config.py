@@ -32,7 +32,11 @@ class LoraConfig(LoraKeys):
     rank: PositiveInt = 16
 
     @property
+    def numerator(self) -> float:
+        """alpha, or what it is unless told."""
+        return 2.0 * self.rank if self.alpha is None else self.alpha
+
+    @property
     def scale(self) -> float:
         """What B A is multiplied by: alpha / rank, or alpha / sqrt(rank) (rsLoRA, arXiv:2312.03732)."""
-        alpha = 2.0 * self.rank if self.alpha is None else self.alpha
-        return alpha / (math.sqrt(self.rank) if self.kind == "rslora" else self.rank)
+        return self.numerator / (math.sqrt(self.rank) if self.kind == "rslora" else self.rank)

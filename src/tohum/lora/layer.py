@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tohum.model.int8 import Int8Linear, product, written_out
+
 
 class LoraLinear(nn.Module):
     """A frozen linear layer and one adapter. Without an adapter, or with `enabled` off, it is the linear layer."""
@@ -23,13 +25,21 @@ class LoraLinear(nn.Module):
     lora_b: nn.Parameter | None  # (out, rank)
     lora_m: nn.Parameter | None  # (out,): DoRA's lengths
 
-    def __init__(self, linear: nn.Linear):
+    def __init__(self, linear: nn.Linear | Int8Linear):
         super().__init__()
-        self.weight, self.bias = linear.weight, linear.bias
         self._linear = (linear,)  # in a tuple, so that it is no module of this one
+        self.take(linear)
         self.scale, self.dropout, self.enabled = 1.0, 0.0, True
         for name in ("lora_a", "lora_b", "lora_m"):
             self.register_parameter(name, None)
+
+    def take(self, linear: nn.Linear | Int8Linear) -> None:
+        """Own what the frozen layer owned."""
+        self.weight, self.bias = linear.weight, linear.bias
+
+    def frozen(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """(…, in) -> (…, out) through the frozen weight alone."""
+        return F.linear(x, self.weight, bias)
 
     def put(self, a: Tensor, b: Tensor, m: Tensor | None, *, scale: float, dropout: float = 0.0) -> None:
         """Take an adapter in the place of the one before."""
@@ -41,7 +51,7 @@ class LoraLinear(nn.Module):
         """Be the linear layer again."""
         self.lora_a = self.lora_b = self.lora_m = None
 
-    def plain(self) -> nn.Linear:
+    def plain(self) -> nn.Module:
         """The linear layer that this one took the place of, with the weight and the mode that this one has now."""
         (linear,) = self._linear
         linear.weight, linear.bias = self.weight, self.bias
@@ -49,16 +59,21 @@ class LoraLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) -> (…, out)."""
-        y = F.linear(x, self.weight, self.bias)
+        y = self.frozen(x, self.bias)
         if self.lora_a is None or self.lora_b is None or not self.enabled:
             return y
         seen = F.dropout(x, self.dropout) if self.dropout and self.training else x
         if self.lora_m is None:
             return add_product(y, F.linear(seen, self.lora_a), self.lora_b, self.scale)
         ratio = self.lora_m / row_lengths(self.weight, self.lora_a, self.lora_b, self.scale)  # (out,)
-        frozen = F.linear(seen, self.weight)  # of the same dropped x that A reads
+        frozen = self.frozen(seen, None)  # of the same dropped x that A reads
         update = F.linear(F.linear(seen, self.lora_a), self.lora_b) * self.scale
         return y + (ratio - 1) * frozen + ratio * update
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(out, in)."""
+        return self.weight.shape[0], self.weight.shape[1]
 
     def merged(self) -> Tensor:
         """(out, in) float32 (float64 where the weight is): the weight that does the same without an adapter."""
@@ -70,6 +85,39 @@ class LoraLinear(nn.Module):
             return merged
         lengths = row_lengths(weight, self.lora_a.to(weight), self.lora_b.to(weight), self.scale)
         return merged * (self.lora_m.detach().to(weight) / lengths)[:, None]
+
+
+class LoraOverBytes(LoraLinear):
+    """The same over a base of one byte per number (model/int8.py), which is never kept written out."""
+
+    values: Tensor
+    factors: Tensor
+
+    def take(self, linear: nn.Linear | Int8Linear) -> None:
+        """Own the bytes."""
+        for name, value in linear.named_buffers():
+            self.register_buffer(name, value)
+        if "bias" not in self._buffers:
+            self.register_buffer("bias", None)
+
+    @property
+    def weight(self) -> Tensor:  # pyrefly: ignore[bad-override]
+        """(out, in) float32, written out: for what looks at it once."""
+        return written_out(self.values, self.factors)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(out, in)."""
+        return self.values.shape[0], self.values.shape[1]
+
+    def frozen(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """(…, in) -> (…, out)."""
+        return product(x, self.values, self.factors, bias)
+
+    def plain(self) -> nn.Module:
+        """The layer of bytes."""
+        (linear,) = self._linear
+        return linear.train(self.training)
 
 
 def add_product(y: Tensor, low: Tensor, b: Tensor, scale: float) -> Tensor:

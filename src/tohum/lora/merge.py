@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from tohum.lora.adapter import lora_layers
-from tohum.lora.layer import LoraLinear
+from tohum.lora.layer import LoraLinear, LoraOverBytes
 from tohum.lora.rows import merge_rows
 from tohum.model.network import Network
 
@@ -22,6 +22,8 @@ class Drift:
 @torch.no_grad()
 def merge(network: Network) -> Drift:
     """Fold every adapter into its weight, in place; the layers are plain linears again. Doing it twice is once."""
+    if any(isinstance(layer, LoraOverBytes) for layer in lora_layers(network).values()):
+        raise TypeError("a base of bytes takes no update; merge into the model that it was made of")
     count, largest, lost, changed = 0, 0.0, 0.0, 0.0
     merge_rows(network)
     for name, layer in lora_layers(network).items():

@@ -1,6 +1,6 @@
 """The recipe of a preference run."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import NonNegativeFloat, PositiveFloat
 
@@ -30,3 +30,8 @@ class PreferRecipe(FinetuneRecipe):
 
     data: AskingSection = AskingSection()
     preference: PreferenceSection = PreferenceSection()
+
+    def filled(self) -> Self:
+        """With the method's own beta."""
+        p = self.preference
+        return self.replace(preference=p.model_dump() | {"beta": p.strength})

@@ -96,7 +96,7 @@ def prepare(recipe: PreferRecipe, opened: Opened, say: Say) -> Rows:
     questions = {name: [asked(row) for row in parts[name] if isinstance(row, Pair) or row.desirable]
                  for name in ("validation", "test")}
     asking = Asking(encoder=encoder, max_length=max_length, reports=reports, described=found.described,
-                    stop_ids=encoder.ending.stop_ids | opened.loaded.stop_ids,
+                    ends=encoder.ending.ends | opened.loaded.ends,
                     canaries=questions["validation"][:CANARIES], questions=questions["test"][: d.answers])
     return Rows(asking=asking, sides=sides)
 

@@ -20,6 +20,7 @@ from tohum.training import checkpoint
 from tohum.training.budget import Budget
 from tohum.training.journal import Journal
 from tohum.training.loop import train
+from tohum.training.profile import profile_of
 from tohum.training.progress import Progress
 from tohum.training.ranks import Ranks
 from tohum.training.run_folder import (
@@ -61,10 +62,11 @@ def pretrain(request: Request[PretrainRecipe]) -> dict[str, Any]:
     ranks.wait()
     built = build(plan.recipe, plan.config, data, ranks)
     with StopRequests(hours_to_seconds(request.recipe.training.max_hours)) as stop:
-        return run(out, plan, built, data, stop)
+        return run(out, plan, built, data, stop, profiled=request.profile)
 
 
-def run(out: Path, plan: Plan, built: Built, data: DataFolder, stop: StopRequests) -> dict[str, Any]:
+def run(out: Path, plan: Plan, built: Built, data: DataFolder, stop: StopRequests, *,
+        profiled: bool = False) -> dict[str, Any]:
     """Train by the plan, then close the run: baselines, result, report."""
     ranks = built.parts.ranks
     t = plan.recipe.training
@@ -76,7 +78,8 @@ def run(out: Path, plan: Plan, built: Built, data: DataFolder, stop: StopRequest
     journal = Journal(out, enabled=ranks.is_main)
     with Progress(t.steps, t.batch_tokens, enabled=ranks.is_main, overhead_seconds=plan.closing_seconds) as progress:
         watch = RunWatch(recipe=plan.recipe, built=built, data=data, journal=journal, progress=progress,
-                         budget=budget, forecast=forecast)
+                         budget=budget, forecast=forecast,
+                         profile=profile_of(out, progress.say, ranks, t.device) if profiled else None)
         state = train(out, built.plan, built.parts, built.identity, watch, stop)
         if not watch.saw_all:  # ended by patience, or killed between the last checkpoint and its result
             try:

@@ -14,6 +14,7 @@ from tohum.pretraining.config import ResolvedRecipe
 from tohum.pretraining.forecast import Forecast
 from tohum.training.budget import Budget
 from tohum.training.journal import Journal
+from tohum.training.profile import StepProfile
 from tohum.training.progress import Progress
 from tohum.training.state import TrainState
 from tohum.training.step import StepResult
@@ -35,6 +36,7 @@ class RunWatch:
     progress: Progress
     budget: Budget | None = None
     forecast: Forecast | None = None
+    profile: StepProfile | None = None
     last_evaluation: Evaluation | None = field(default=None, init=False)
     saw_all: bool = field(default=False, init=False)  # the last evaluation read the whole validation text
 
@@ -76,6 +78,8 @@ class RunWatch:
     def stepped(self, state: TrainState, result: StepResult) -> None:
         """Move the progress line."""
         self.progress.step(state, result)
+        if self.profile:
+            self.profile.stepped()
 
 
 def validation(data: DataFolder, recipe: ResolvedRecipe, rows: int | None) -> Iterable[Batch]:

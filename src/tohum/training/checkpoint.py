@@ -27,6 +27,7 @@ from tohum.files import nearest_folder, write_directory, write_json
 from tohum.loading.folder import load_weights, save_model
 from tohum.loading.weights import write_file
 from tohum.model.config import ModelConfig
+from tohum.tokenizing.ends import Ends
 from tohum.tokenizing.template import ChatTemplate, save_template
 from tohum.tokenizing.tokenizer import Tokenizer
 from tohum.training.state import TrainState
@@ -56,12 +57,12 @@ class WholeModel:
     config: ModelConfig
     tokenizer: Tokenizer
     template: ChatTemplate | None = None
-    stop_ids: frozenset[int] = frozenset()
+    ends: Ends | None = None
 
     def save(self, folder: Path, network: nn.Module) -> None:
         """Configuration, weights, tokenizer, template."""
         weights = {name: value.detach().cpu() for name, value in network.state_dict().items()}
-        save_model(folder, self.config, weights, self.tokenizer, stop_ids=self.stop_ids)
+        save_model(folder, self.config, weights, self.tokenizer, ends=self.ends)
         if self.template:
             save_template(folder, self.template)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.profiler import record_function
 
 from tohum.data_sampling.batch import Batch
 from tohum.model.loss import cross_entropy_sum
@@ -44,7 +45,8 @@ def language_objective(network: Network, precision: Precision, *, compiled: bool
         batch = batch.to(precision.device)
         with precision.autocast():
             hidden = forward(network, batch, first_block)  # (B, T, D)
-        return cross_entropy_sum(hidden, network.head_weight, batch.targets, dtype=precision.dtype,
-                                 soft_cap=network.config.logit_soft_cap)
+        with record_function("loss"):
+            return cross_entropy_sum(hidden, network.head_weight, batch.targets, dtype=precision.dtype,
+                                     soft_cap=network.config.logit_soft_cap)
 
     return objective

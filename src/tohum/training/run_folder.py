@@ -29,6 +29,7 @@ class Request(Generic[AnyRecipe]):
     out: Path
     resume: bool = False
     force: bool = False
+    profile: bool = False  # of a few steps; changes nothing in the run
 
 
 def start_folder(request: Request[Any], fill: Callable[[Path], None]) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
+from torch.profiler import record_function
 
 from tohum.errors import NonFiniteError
 from tohum.seeding import deterministic
@@ -73,5 +74,6 @@ def optimizer_step(parts: Parts, step: int, *, lr_multiplier: float, clip_norm: 
         raise NonFiniteError(f"step {step + 1}: loss {float(loss):.4g}, gradient norm {float(grad_norm):.4g}; "
                              "the weights were left unchanged\n"
                              "lower optimizer.lr, or set training.clip_norm=1, and resume from the last checkpoint")
-    parts.optimizer.step(lr_multiplier)
+    with record_function("optimizer"):
+        parts.optimizer.step(lr_multiplier)
     return StepResult(loss=float(loss), grad_norm=float(grad_norm), targets=targets)

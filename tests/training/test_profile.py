@@ -1,0 +1,35 @@
+"""--profile: the parts of a step add up to its time."""
+
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.profiler import record_function
+
+from tohum.training.profile import PARTS, STEPS, WARM_STEPS, StepProfile
+
+
+def test_parts_are_told_apart_and_add_up(tmp_path):
+    said = []
+    profile = StepProfile(tmp_path, said.append, cuda=False)
+    x = torch.randn(256, 256, requires_grad=True)
+    q = torch.randn(1, 2, 256, 64)
+    for _ in range(WARM_STEPS + STEPS + 2):
+        y = x @ x
+        F.scaled_dot_product_attention(q, q, q)
+        with record_function("loss"):
+            loss = (y @ x).square().mean()
+        loss.backward()
+        with record_function("optimizer"):
+            x.data.mul_(0.99)
+        x.grad = None
+        profile.stepped()
+    found = json.loads((tmp_path / "profile.json").read_text())
+    assert tuple(found["parts"]) == PARTS
+    for name in ("matrix products", "attention", "loss", "optimizer"):
+        assert found["parts"][name] > 0
+    assert sum(found["parts"].values()) == pytest.approx(found["seconds_per_step"], rel=0.05)
+    assert found["gflops_per_second_of_products"] > 0
+    assert len(said) == 1
+    assert "matrix products" in said[0]
