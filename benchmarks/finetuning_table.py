@@ -14,8 +14,8 @@ DOCS = ROOT / "docs"
 PAGES = {"classify": DOCS / "09-classification.md", "answers": DOCS / "10-instructions.md"}
 CLASSIFY_HEAD = ["| set, what is trained | accuracy | macro-F1 | TF-IDF | always one | calibration error | time |",
                  "|---|---|---|---|---|---|---|"]
-ANSWERS_HEAD = ["| what is tuned | chrF | answers that end | bits per byte of general text | pairs preferred | time |",
-                "|---|---|---|---|---|---|"]
+ANSWERS_HEAD = ["| what is tuned | token F1 | chrF | answers that end | bits per byte of general text "
+                "| pairs preferred | time |", "|---|---|---|---|---|---|---|"]
 Row = Mapping[str, Any]
 
 
@@ -61,13 +61,15 @@ def class_line(name: str, seeds: Sequence[Row]) -> str:
 
 def answer_line(name: str, seeds: Sequence[Row]) -> str:
     """One assistant."""
-    gains = [row["gains"]["chrf"] for row in seeds]
+    scores = [" → ".join(spread([row["gains"][score][when] for row in seeds], write.format)
+                         for when in ("before", "after"))
+              for score, write in (("token_f1", "{:.3f}"), ("chrf", "{:.1f}"))]
     preferred = [row for row in seeds if "preferred" in row]
     pairs = " → ".join(spread(values, percent) for values in (
         [row["before"]["preferred"] for row in preferred], [row["preferred"] for row in preferred]))
     return "| " + " | ".join([
         f"{name}, {len(seeds)} seed{'s' * (len(seeds) > 1)}",
-        " → ".join(spread([gain[when] for gain in gains], "{:.1f}".format) for when in ("before", "after")),
+        *scores,
         spread([row["ended_fraction"] for row in seeds], percent),
         spread([row["general_rise"]["value"] for row in seeds if row["general_rise"]], "{:+.1%}".format),
         pairs if preferred else "", time_of(seeds)]) + " |"
