@@ -152,13 +152,18 @@ def test_every_turn_of_the_assistant_teaches_its_end_though_padding_is_the_same_
     assert all((side.targets != IGNORED).any() for side in sides)
 
 
-@pytest.mark.parametrize("style", ["alpaca", "phi3"])  # ended by one token, and by <|end|>, spelled in several
-def test_an_overfitted_assistant_ends_its_answers(style, base, tmp_path):
+SPELLED = "{% for m in messages %}{{ m.role }}: {{ m.content }}{% if m.role == 'assistant' %} #stop#{% endif %}\n" \
+          "{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+
+
+@pytest.mark.parametrize("end", ["", " #stop#"])  # a token, by the base's own template, and a text of several
+def test_an_overfitted_assistant_ends_its_answers(end, base, tmp_path):
     write_answers(tmp_path / "answers.jsonl", 10)
+    (spelled := tmp_path / "spelled.jinja").write_text(SPELLED)
     CASES["instruct-all"].fit(base, tmp_path, tmp_path / "run", training__steps=80, training__batch_rows=10,
-                              data__fractions=(1.0, 0.0, 0.0), data__template=style)
+                              data__fractions=(1.0, 0.0, 0.0), **({"data__template": str(spelled)} if end else {}))
     loaded = load_at(tmp_path / "run", "cpu", "fp32")
-    assert loaded.ends.texts == (() if style == "alpaca" else ("<|end|>",))
+    assert loaded.ends.texts == ((end.strip(),) if end else ())
     prompts = [json.loads(line)["messages"][:1] for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     answers = respond(loaded, prompts, manner=manner_of(loaded), max_tokens=60)
     assert sum(answer.finish_reason == "stop" for answer in answers) >= 0.95 * len(answers)

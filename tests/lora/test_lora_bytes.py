@@ -17,7 +17,7 @@ from tohum.lora.merge import merge
 from tohum.model import int8
 from tohum.model.int8 import Int8Linear, to_bytes
 
-FAMILIES = ("gpt2", "llama-grouped-tied", "llama-biases-geglu", "phi3", "qwen3-moe")
+FAMILIES = ("gpt2", "llama-grouped-tied", "llama-biases-geglu", "qwen3-moe")
 
 
 @pytest.fixture(params=FAMILIES)

@@ -23,7 +23,7 @@ TOP = 127
 
 def to_bytes(weight: Tensor) -> tuple[Tensor, Tensor]:
     """(out, in) float -> (out, in) int8 and (out,) factors in bfloat16. Rows of zeros stay zero."""
-    weight = weight.float()
+    weight = weight.float().contiguous()
     factors = (weight.abs().amax(dim=1) / TOP).to(torch.bfloat16)
     divisors = torch.where(factors == 0, 1.0, factors.float())
     return (weight / divisors[:, None]).round().clamp(-TOP, TOP).to(torch.int8), factors
@@ -38,7 +38,7 @@ def product(x: Tensor, values: Tensor, factors: Tensor, bias: Tensor | None) -> 
     """x (…, in) -> (…, out); gradients pass to x, and the matrix written out is kept by nothing."""
     if x.device.type == "cpu" and x.numel() <= FEW_ROWS * x.shape[-1] and not torch.is_grad_enabled():
         rows = x.reshape(-1, x.shape[-1])
-        few = torch._weight_int8pack_mm(rows.to(torch.bfloat16), values, factors).to(x.dtype)
+        few = torch._weight_int8pack_mm(rows.to(torch.bfloat16), values, factors.to(torch.bfloat16)).to(x.dtype)
         return (few if bias is None else few + bias).view(*x.shape[:-1], -1)
     kind = x.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
