@@ -54,7 +54,9 @@ class LoraLinear(nn.Module):
     def plain(self) -> nn.Module:
         """The linear layer that this one took the place of, with the weight and the mode that this one has now."""
         (linear,) = self._linear
-        linear.weight, linear.bias = self.weight, self.bias
+        if isinstance(linear, nn.Linear):  # bytes stay what they were
+            linear.weight = self.weight
+            linear.bias = self.bias  # pyrefly: ignore[bad-assignment]
         return linear.train(self.training)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -113,11 +115,6 @@ class LoraOverBytes(LoraLinear):
     def frozen(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """(…, in) -> (…, out)."""
         return product(x, self.values, self.factors, bias)
-
-    def plain(self) -> nn.Module:
-        """The layer of bytes."""
-        (linear,) = self._linear
-        return linear.train(self.training)
 
 
 def add_product(y: Tensor, low: Tensor, b: Tensor, scale: float) -> Tensor:
