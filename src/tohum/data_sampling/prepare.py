@@ -30,6 +30,7 @@ from tohum.documents.document import Source, cut
 from tohum.documents.source import open_sources
 from tohum.errors import ConfigError, DataError
 from tohum.files import refuse_existing, sha256_file, write_directory, write_json
+from tohum.tokenizing.fast import Encode
 from tohum.tokenizing.tokenizer import Tokenizer
 
 # The `tokenizers` library needs some hundred bytes per character while it encodes, so these bound the memory.
@@ -92,7 +93,8 @@ def write_parts(draft: Path, work: Work) -> Index:
     reading = Counter("reading", total, work.progress)
     scans = [scan(source.documents(), reading.add) for source in work.sources]
     splitter = Splitter(scans, work.settings.val_fraction)
-    encoding = Counter("encoding", sum(found.characters for found in scans), work.progress)
+    characters = sum(found.characters for found in scans)
+    encoding, encode = Counter("encoding", characters, work.progress), work.tokenizer.corpus_encoder(characters)
     numbers = itertools.count()
     dtype = "uint32" if work.tokenizer.vocab_size >= UINT32_FROM else "uint16"
     entries = []
@@ -100,7 +102,7 @@ def write_parts(draft: Path, work: Work) -> Index:
         parts = {side: PartWriter(draft, f"documents_{number:05d}_{side}.bin", dtype=DTYPES[dtype],
                                   shard_tokens=work.settings.shard_tokens, numbers=numbers)
                  for side in ("train", "val")}
-        encode_source(splitter.pieces(number, source.documents()), work.tokenizer, parts, encoding.add)
+        encode_source(splitter.pieces(number, source.documents()), work.tokenizer, encode, parts, encoding.add)
         entries.append(SourceEntry(
             name=source.name, sha256=work.wanted["sources"][source.name], share=1,
             documents=scans[number].documents, copies_left_out=splitter.dropped[number],
@@ -110,16 +112,18 @@ def write_parts(draft: Path, work: Work) -> Index:
     return make_index(draft, entries, dtype, work)
 
 
-def encode_source(pieces: Iterator[Piece], tokenizer: Tokenizer, parts: dict[str, PartWriter],
-                  report: Callable[[int], None]) -> None:
+def encode_source(pieces: Iterator[Piece], tokenizer: Tokenizer, encode: Encode,
+                  parts: dict[str, PartWriter], report: Callable[[int], None]) -> None:
     """Encode in batches and append each document to its side, with the marks that the tokenizer wants."""
-    before, after = document_marks(tokenizer)
+    before, after = (np.asarray(marks, np.uint32) for marks in document_marks(tokenizer))
     for batch in batches(pieces):
-        encoded = tokenizer.encode_batch([piece.text for piece in batch])
+        encoded = encode([piece.text for piece in batch])
+        largest = max((int(ids.max()) for ids in encoded if len(ids)), default=0)
+        if largest >= tokenizer.vocab_size:
+            raise DataError(f"the tokenizer gave id {largest}, but has {tokenizer.vocab_size} entries")
         for piece, ids in zip(batch, encoded, strict=True):
-            whole = np.asarray((before if piece.starts else []) + ids + (after if piece.ends else []), np.int64)
-            if len(whole) and whole.max() >= tokenizer.vocab_size:
-                raise DataError(f"the tokenizer gave id {whole.max()}, but has {tokenizer.vocab_size} entries")
+            marked = [*([before] if piece.starts else []), ids, *([after] if piece.ends else [])]
+            whole = np.concatenate(marked) if len(marked) > 1 else ids
             part = parts[piece.side]
             # The text after the cut opens its side's first document, though not its own.
             part.add(whole, starts=piece.starts or not part.documents,
