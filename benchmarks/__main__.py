@@ -6,7 +6,7 @@ They take minutes each and want the machine for themselves. Results are kept und
 import runpy
 import sys
 
-MEASUREMENTS = ("lora_step", "decode_speed", "nanogpt_recipe", "budget_quality", "kill_test", "turkish", "finish_time",
+MEASUREMENTS = ("prepare_speed", "lora_step", "decode_speed", "nanogpt_recipe", "budget_quality", "kill_test", "turkish", "finish_time",
                 "prediction_table")
 HOURS = ("finetuning",)  # only by name; goes on where it was
 
