@@ -6,8 +6,8 @@ They take minutes each and want the machine for themselves. Results are kept und
 import runpy
 import sys
 
-MEASUREMENTS = ("prepare_speed", "lora_step", "decode_speed", "nanogpt_recipe", "budget_quality", "kill_test", "turkish",
-                "finish_time", "prediction_table")
+MEASUREMENTS = ("prepare_speed", "lora_step", "decode_speed", "nanogpt_recipe", "budget_quality", "kill_test",
+                "turkish", "finish_time", "prediction_table")
 HOURS = ("finetuning",)  # only by name; goes on where it was
 
 
