@@ -15,7 +15,7 @@ from tohum.data_sampling.batch import IGNORED
 
 # Logits alive at once. A product of few rows pays for the packing of the whole head: 42 rows of V = 49,152 take twice
 # the time per row of 512, and more rows than that gain little. An accelerator wants more work at a time.
-CHUNK_ROWS, CHUNK_ELEMENTS, CHUNK_ELEMENTS_CUDA = 512, 2**24, 2**28
+CHUNK_ROWS, CHUNK_ELEMENTS, CHUNK_ELEMENTS_CUDA = 512, 2**24, 2**26
 
 
 def cross_entropy_sum(hidden: Tensor, head: Tensor, targets: Tensor, *, dtype: torch.dtype,
