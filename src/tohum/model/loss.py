@@ -79,8 +79,8 @@ def chunks(hidden: Tensor, weight: Tensor, rows: int) -> Iterator[tuple[slice, T
 def chunk_loss(hidden: Tensor, weight: Tensor, targets: Tensor, soft_cap: float | None, buffer: Tensor) -> Chunk:
     """(n, D), (V, D), (n,), (n, V) -> losses and slope, which lies in `buffer` where its dtype allows.
 
-    A pass over (n, V) costs as much as a fifth of the product, so the softmax is left undivided: with e = exp(logits -
-    their largest) and s = sum(e), the gradient is (e - s at the target) / s, and s is divided out of the product.
+    Each pass over (n, V) reads and writes all logits, so the softmax is left undivided: with e = exp(logits - their
+    largest) and s = sum(e), the gradient is (e - s at the target) / s, and s is divided out of the product.
     """
     logits = torch.mm(hidden, weight.T, out=buffer).to(accumulator(hidden))  # (n, V)
     steepness = None
