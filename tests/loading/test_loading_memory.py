@@ -13,6 +13,7 @@ FILE = Path(__file__).resolve().parents[2] / ".cache" / "pretrained" / "SmolLM2-
 pytestmark = [pytest.mark.slow, pytest.mark.pretrained,
               pytest.mark.skipif(not FILE.is_file(), reason="no real weights; fetch them with: make pretrained")]
 
+FLOATS = 538_000_000  # bytes of the model in float32
 LOAD = """
 import json, sys, threading, time, torch
 from pathlib import Path
@@ -59,5 +60,6 @@ def test_the_peak_of_anonymous_memory(folder, what, dtype):
     done = subprocess.run([sys.executable, "-c", LOAD, what, str(FILE if what == "gguf" else folder), dtype], check=True,
                           capture_output=True, text=True)
     found = json.loads(done.stdout)
-    assert found["weights"] >= (219_000_000 if what == "bytes" else 269_000_000)  # 538 MB in float32
-    assert found["peak"] <= 1.15 * found["weights"], found["peak"] / found["weights"]
+    assert found["weights"] >= (219_000_000 if what == "bytes" else FLOATS / 2)
+    spare = 0.15 * (FLOATS if what == "bytes" else found["weights"])  # of one matrix at a time, however they are kept
+    assert found["peak"] <= found["weights"] + spare, found["peak"] / found["weights"]

@@ -184,26 +184,34 @@ def read_weights(network: Network, stored: StoredTensors, family: Family, *, dty
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     weights: dict[str, Tensor] = {}
+    packed = with_bytes(network, device) if int8 else {}
     for name, tensor in read_parameters(family.table, stored, len(network.blocks), shapes):
-        if int8 and (linear := linear_of(network, name)):
-            values, factors = to_bytes(tensor.to(device))
-            weights |= {f"{linear}.values": values, f"{linear}.factors": factors}
+        if name in packed:
+            to_bytes(tensor.to(device), packed[name].values, packed[name].factors)
             continue
         weights[name] = torch.empty(tensor.shape, dtype=dtype or tensor.dtype, device=device).copy_(tensor)
+    for name, linear in packed.items():
+        place = name.removesuffix("weight")
+        weights |= {f"{place}values": linear.values, f"{place}factors": linear.factors}
     return weights
 
 
-def linear_of(network: Network, name: str) -> str:
-    """The linear of a block whose weight `name` is, made one of bytes without values; "" for everything else."""
-    place, _, own = name.rpartition(".")
-    module = network.get_submodule(place)
-    if not (name.startswith("blocks.") and own == "weight" and isinstance(module, nn.Linear)):
-        return ""
-    parent, _, child = place.rpartition(".")
-    weight = module.weight
-    setattr(network.get_submodule(parent), child, Int8Linear(
-        torch.empty_like(weight, dtype=torch.int8), torch.empty_like(weight[:, 0], dtype=torch.bfloat16), module.bias))
-    return place
+def with_bytes(network: Network, device: torch.device | str) -> dict[str, Int8Linear]:
+    """Make every linear of the blocks one of bytes, without values yet; by the name of the weight that it had.
+
+    All at once, before the first matrix is read: results that are allocated between the passing floats of their making
+    leave gaps that the next floats do not fit into, and the memory that they were to save is gone.
+    """
+    packed: dict[str, Int8Linear] = {}
+    for name, module in list(network.blocks.named_modules()):
+        if isinstance(module, nn.Linear):
+            parent, _, child = name.rpartition(".")
+            shape = module.out_features, module.in_features
+            made = Int8Linear(torch.empty(shape, dtype=torch.int8, device=device),
+                              torch.empty(shape[0], dtype=torch.bfloat16, device=device), module.bias)
+            setattr(network.blocks.get_submodule(parent), child, made)
+            packed[f"blocks.{name}.weight"] = made
+    return packed
 
 
 def model_sha256(folder: Path) -> str:

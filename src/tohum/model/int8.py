@@ -21,12 +21,18 @@ FEW_ROWS = 16  # vectors in a pass, up to which reading costs more than computin
 TOP = 127
 
 
-def to_bytes(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """(out, in) float -> (out, in) int8 and (out,) factors in bfloat16. Rows of zeros stay zero."""
-    weight = weight.float().contiguous()
-    factors = (weight.abs().amax(dim=1) / TOP).to(torch.bfloat16)
+def to_bytes(weight: Tensor, values: Tensor | None = None, factors: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """(out, in) float -> (out, in) int8 and (out,) factors in bfloat16, into these two where they are given.
+
+    Rows of zeros stay zero.
+    """
+    values = torch.empty(weight.shape, dtype=torch.int8, device=weight.device) if values is None else values
+    factors = weight.new_empty(len(weight), dtype=torch.bfloat16) if factors is None else factors
+    floats = weight.float()
+    factors.copy_(torch.maximum(floats.amax(dim=1), -floats.amin(dim=1)) / TOP)
     divisors = torch.where(factors == 0, 1.0, factors.float())
-    return (weight / divisors[:, None]).round().clamp(-TOP, TOP).to(torch.int8), factors
+    values.copy_((floats / divisors[:, None]).round_().clamp_(-TOP, TOP))
+    return values, factors
 
 
 def written_out(values: Tensor, factors: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
