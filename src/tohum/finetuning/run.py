@@ -121,7 +121,8 @@ def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: Sto
     with Progress(loop_plan(recipe).steps, setup.tokens_per_step, enabled=ranks.is_main) as progress:
         watch = FinetuneWatch(journal=journal, progress=progress, evaluation=setup.evaluate, samples=setup.sample,
                               figures=setup.figures, report_every=t.report_every or 1, budget=budget_of(out, recipe),
-                              profile=profile_of(out, progress.say, ranks, t.device) if profiled else None)
+                              profile=profile_of(out, progress.say, ranks, t.device, steps=loop_plan(recipe).steps)
+                              if profiled else None)
         if setup.evaluate_first and not checkpoint.steps(out):
             with contextlib.suppress(StopRequested):  # what the model could do before; a stop is seen by the loop
                 watch.evaluate(TrainState(), stop)

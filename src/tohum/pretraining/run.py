@@ -79,7 +79,8 @@ def run(out: Path, plan: Plan, built: Built, data: DataFolder, stop: StopRequest
     with Progress(t.steps, t.batch_tokens, enabled=ranks.is_main, overhead_seconds=plan.closing_seconds) as progress:
         watch = RunWatch(recipe=plan.recipe, built=built, data=data, journal=journal, progress=progress,
                          budget=budget, forecast=forecast,
-                         profile=profile_of(out, progress.say, ranks, t.device) if profiled else None)
+                         profile=profile_of(out, progress.say, ranks, t.device, steps=t.steps)
+                         if profiled else None)
         state = train(out, built.plan, built.parts, built.identity, watch, stop)
         if not watch.saw_all:  # ended by patience, or killed between the last checkpoint and its result
             try:

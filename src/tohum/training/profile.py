@@ -92,6 +92,8 @@ def shown(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def profile_of(out: Path, say: Callable[[str], None], ranks: Ranks, device: str) -> StepProfile | None:
-    """Of the first process."""
+def profile_of(out: Path, say: Callable[[str], None], ranks: Ranks, device: str, *, steps: int) -> StepProfile | None:
+    """Of the first process; a run of too few steps is told so."""
+    if steps < WARM_STEPS + STEPS:
+        say(f"note: no profile: it begins after {WARM_STEPS} steps and takes {STEPS}; this run has {steps}")
     return StepProfile(out, say, cuda=device == "cuda") if ranks.is_main else None
