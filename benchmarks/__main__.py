@@ -1,25 +1,51 @@
 """All measurements that the docs quote: `python -m benchmarks` runs them, `python -m benchmarks NAME …` some.
 
-They take minutes each and want the machine for themselves. Results are kept under benchmarks/results/.
+They take minutes each and want the machine for themselves. Results are kept under benchmarks/results/, the page
+docs/performance.md is written anew. `--check` compares instead: exit code 1 where a ratio to a peer fell by more than a
+fifth of what is recorded, and the record stays as it is. Seconds are never compared.
 """
 
 import runpy
 import sys
 
-MEASUREMENTS = ("prepare_speed", "lora_step", "decode_speed", "nanogpt_recipe", "budget_quality", "kill_test",
-                "turkish", "finish_time", "prediction_table")
+from benchmarks import performance_page
+from benchmarks.common import RESULTS
+
+MEASUREMENTS = ("train_step", "lora_step", "classifier_speed", "decode_speed", "prepare_speed", "bpe_training", "start",
+                "quality_per_minute", "cost_over_size", "nanogpt_recipe", "budget_quality", "kill_test", "turkish",
+                "finish_time", "prediction_table")
 HOURS = ("finetuning",)  # only by name; goes on where it was
+TOLERANCE = 0.2  # machines drift by as much within minutes
 
 
 def main() -> None:
     """Run the named measurements, or all."""
-    chosen = sys.argv[1:] or list(MEASUREMENTS)
+    checking = "--check" in sys.argv
+    chosen = [name for name in sys.argv[1:] if name != "--check"] or list(MEASUREMENTS)
     if unknown := [name for name in chosen if name not in MEASUREMENTS + HOURS]:
         sys.exit(f"no measurement '{unknown[0]}'; choose from {', '.join(MEASUREMENTS + HOURS)}")
-    for name in chosen:
-        print(f"== {name}", flush=True)
-        sys.argv = [name]  # a measurement reads its own options
-        runpy.run_module(f"benchmarks.{name}", run_name="__main__")
+    worse = [problem for name in chosen for problem in run(name, checking=checking)]
+    if not checking:
+        performance_page.main()
+    if worse:
+        sys.exit("\n".join(worse))
+
+
+def run(name: str, *, checking: bool) -> list[str]:
+    """One measurement; what became worse, when that is asked."""
+    print(f"== {name}", flush=True)
+    path = RESULTS / f"{name}.json"
+    kept, before = path.read_bytes() if path.is_file() else None, performance_page.rows_of(name)
+    if checking and not before:
+        sys.exit(f"{name} has no ratio on record to compare with")
+    sys.argv = [name]  # a measurement reads its own options
+    runpy.run_module(f"benchmarks.{name}", run_name="__main__")
+    if not checking:
+        return []
+    problems = performance_page.changes(before, performance_page.rows_of(name), TOLERANCE)
+    assert kept is not None
+    path.write_bytes(kept)
+    return problems
 
 
 if __name__ == "__main__":

@@ -1,30 +1,29 @@
 """Speed of decoding and of reading a prompt: ours, transformers (eager) and llama.cpp on SmolLM2-135M, in one run.
 
-`make pretrained && python -m benchmarks.decode_speed` keeps every engine in a process of its own and asks it five times
-for
+`make pretrained && python -m benchmarks.decode_speed` keeps every engine in a process of its own and asks them in turn,
+five times, for
 
     decode     24 new tokens for 1 row and for 8 rows, greedily, behind a prompt of 16 tokens
-    prefill    512 tokens of one prompt
+    prefill    448 tokens of one prompt
 
 in float32, in 16 bits (bfloat16; llama.cpp float16) and in bytes (ours int8, llama.cpp q8_0; transformers has none).
-Medians, in tokens per second; the peak of resident memory beside them. Where the processor does not multiply bfloat16,
+and for a summary with and without guesses from its prompt. Medians, in tokens per second; the peak of resident memory
+beside them. Where the processor does not multiply bfloat16,
 transformers takes minutes for 8 rows and for prompts in that format, and only its single row is measured.
 """
 
-import json
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
-import psutil
 import torch
 from benchmarks.common import ROOT, WORK, record, tohum
+from benchmarks.rows import product_limit, read_limit, row
+from benchmarks.worker import MEMORY, serve, worker
 
 from tohum.exporting.llama_cpp import LlamaCpp
 from tohum.generation.choice import Choice
@@ -34,8 +33,14 @@ from tohum.machine import cores, has_bf16_arithmetic
 
 SOURCE = ROOT / ".cache" / "pretrained" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 MODEL = WORK / "smollm2"
-NEW, PROMPT, LONG, TIMES = 24, 16, 512, 5
+NEW, PROMPT, LONG, TIMES = 24, 16, 448, 5
+GUESSES, SUMMARY = 8, 128
+PARAMETERS = 134_515_008  # of SmolLM2-135M, its tied head once: every one is read for a token
+BYTES = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0 + 4 / 576}
 WORK_ITEMS = (("decode", 1), ("decode", 8), ("prefill", 1))
+NAMES = {("decode", 1): "decoding, 1 row", ("decode", 8): "decoding, 8 rows", ("prefill", 1): "a prompt of 448"}
+GOALS = {("decode", 1, "llama.cpp"): 1.0, ("prefill", 1, "llama.cpp"): 3.0, ("decode", 1, "transformers"): 2.0,
+         ("decode", 8, "transformers"): 2.0, ("prefill", 1, "transformers"): 2.0}
 PRECISIONS = {"float32": ("fp32", "fp32"), "16 bits": ("bf16", "fp16"), "bytes": ("int8", "q8_0")}
 GREEDY = Choice(temperature=0)
 
@@ -116,83 +121,96 @@ def llama_cpp(precision: str) -> Callable[[str, int], float]:
 ENGINES = {"tohum": ours, "transformers": transformers, "llama.cpp": llama_cpp}
 
 
-def serve(engine: str, precision: str) -> None:
-    """A worker: one question per line of stdin, one answer per line of stdout."""
+def answer(engine: str, precision: str) -> None:
+    """A worker, asked for "decode 8" and the like."""
     torch.set_num_threads(cores())
     run = ENGINES[engine](precision)
-    print("ready", flush=True)
-    for line in sys.stdin:
-        what, rows = line.split()
-        print(run(what, int(rows)), flush=True)
+    serve(lambda question: run(question.split()[0], int(question.split()[1])))
 
 
-@contextmanager
-def worker(engine: str, precision: str) -> Iterator[Callable[[str], float]]:
-    """Start one, and end it; the question "memory" is answered here."""
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.decode_speed", engine, precision], text=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert process.stdout.readline().strip() == "ready", f"{engine} {precision} does not start"
-
-    def ask(question: str) -> float:
-        if question == "memory":
-            family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-            return max(peak_bytes(member.pid) for member in family)
-        process.stdin.write(question + "\n")
-        process.stdin.flush()
-        return float(process.stdout.readline())
-
-    try:
-        yield ask
-    finally:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            child.kill()
-        process.kill()
-        process.wait()
-
-
-def peak_bytes(pid: int) -> int:
-    """The largest resident memory that a process ever had."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
-
-
-def measure(name: str, formats: tuple[str, str]) -> list[dict[str, Any]]:
-    """One precision: all engines in turn."""
-    mine, theirs = formats
+def measure(precision: str, what: str, count: int) -> list[dict[str, Any]]:
+    """One piece of work in one precision, all engines in turn: a row against each of the others."""
+    mine, theirs = PRECISIONS[precision]
     kinds = {"tohum": mine, "llama.cpp": theirs} | ({} if mine == "int8" else {"transformers": mine})
-    rows = []
-    slow = name == "16 bits" and not has_bf16_arithmetic()
-    for what, count in WORK_ITEMS:
-        able = {engine: kind for engine, kind in kinds.items() if not (slow and engine == "transformers")
-                or (what, count) == WORK_ITEMS[0]}
-        found: dict[str, list[float]] = {}
-        memory = {}
-        for engine, kind in able.items():
-            with worker(engine, kind) as ask:
-                ask(f"{what} {count}")  # warm
-                found[engine] = [ask(f"{what} {count}") for _ in range(TIMES)]
-                memory[engine] = int(ask("memory"))
+    if mine == "bf16" and not has_bf16_arithmetic() and (what, count) != WORK_ITEMS[0]:
+        del kinds["transformers"]  # minutes
+    with ExitStack() as stack:
+        asked = {engine: stack.enter_context(worker(["-m", "benchmarks.decode_speed", engine, kind]))
+                 for engine, kind in kinds.items()}
+        found: dict[str, list[float]] = {engine: [] for engine in asked}
+        for turn in range(TIMES + 1):
+            for engine, ask in asked.items():
+                rate = ask(f"{what} {count}")
+                found[engine] += [rate] if turn else []  # the first is to get warm
         rates = {engine: statistics.median(values) for engine, values in found.items()}
-        rows.append({"work": what, "rows": count, "precision": name, "formats": able, "tokens_per_second": rates,
-                     "peak_memory_bytes": memory,
-                     "ratio": {engine: rates["tohum"] / rate for engine, rate in rates.items() if engine != "tohum"}})
-        print(json.dumps(rows[-1]), flush=True)
-    return rows
+        memory = {engine: ask(MEMORY) for engine, ask in asked.items()}
+    name = f"{NAMES[what, count]}, {precision}"
+    share = share_of_limit(what, count, mine, rates["tohum"])
+    return [row(f"{name}, against {peer}", unit="tokens/s", ours=rates["tohum"], peer=rates[peer],
+                peer_name=f"{peer} {kinds[peer]}", goal=GOALS.get((what, count, peer)), memory=memory["tohum"],
+                peer_memory=memory[peer], packages=("transformers", "xllamacpp"), **share)
+            for peer in kinds if peer != "tohum"]
+
+
+def share_of_limit(what: str, count: int, kind: str, rate: float) -> dict[str, Any]:
+    """Ours against the memory's read rate (one row) or the fastest product (a prompt), measured now."""
+    if what == "prefill":
+        limit, of = product_limit()
+        return {"limit": limit, "limit_format": of, "share_of_limit": rate * 2 * PARAMETERS / limit}
+    if count > 1:
+        return {}
+    limit = read_limit()
+    return {"limit": limit, "limit_format": "bytes read",
+            "share_of_limit": rate * PARAMETERS * BYTES[kind] / limit}
+
+
+def several_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What eight rows make of one."""
+    rates = {entry["row"]: entry for entry in rows}
+    found = []
+    for precision in PRECISIONS:
+        one, eight = (rates[f"{NAMES['decode', count]}, {precision}, against llama.cpp"] for count in (1, 8))
+        found.append(row(f"8 rows against 1, {precision}", unit="tokens/s", ours=eight["ours"], peer=one["ours"],
+                         peer_name="Tohum, 1 row", goal=4.0))
+    return found
+
+
+def lookup() -> dict[str, Any]:
+    """Guesses from the prompt, on a text to be summarised; the two texts have to be the same."""
+    model = Model.load(MODEL, dtype="fp32")
+    text = (ROOT / "docs" / "00-basics.md").read_text("utf-8")[:3000]
+    assert model.loaded.template is not None
+    question = [{"role": "user", "content": f"Summarise this text:\n\n{text}"}]
+    prompt = model.loaded.tokenizer.encode(model.loaded.template.render(question, add_generation_prompt=True),
+                                           allow_special=True)
+    rates: dict[int, list[float]] = {0: [], GUESSES: []}
+    texts = {}
+    for _ in range(TIMES):
+        for guesses, found in rates.items():
+            stream = generate(model.loaded.network, [prompt], choice=Choice(temperature=0, lookup=guesses),
+                              max_tokens=SUMMARY)
+            ids = [next(stream)[1]]
+            started = time.perf_counter()
+            ids += [token for _, token in stream]
+            found.append((len(ids) - 1) / (time.perf_counter() - started))
+            texts[guesses] = ids
+    plain, guessed = (statistics.median(found) for found in rates.values())
+    return row(f"{GUESSES} guesses a pass on a summarising prompt, float32", unit="tokens/s", ours=guessed, peer=plain,
+               peer_name="Tohum without", goal=1.5, same_text=texts[0] == texts[GUESSES])
 
 
 def main() -> None:
     """Import and export once, then measure."""
     if len(sys.argv) == 3:
-        return serve(*sys.argv[1:])
+        return answer(*sys.argv[1:])
     if not (MODEL / "config.json").is_file():
         tohum("import", SOURCE, "--out", MODEL, "--force")
     for _, kind in PRECISIONS.values():
         if not (WORK / f"smollm2-{kind}.gguf").is_file():
             tohum("export", MODEL, "--to", "gguf", "--dtype", kind, "--out", WORK / f"smollm2-{kind}.gguf", "--force")
-    rows = [row for name, formats in PRECISIONS.items() for row in measure(name, formats)]
-    record("decode_speed", {"rows": rows, "goal": "at least 2 x transformers (eager) at the same precision"})
+    rows = [found for precision in PRECISIONS for what, count in WORK_ITEMS
+            for found in measure(precision, what, count)]
+    record("decode_speed", {"rows": [*rows, *several_rows(rows), lookup()]})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Fine-tuning on real weights: `python -m benchmarks.finetuning [NAME …]` -> benchmarks/results/finetuning.json.
 
-Each row is one run of the command line as a user types it, on SmolLM2-135M-Instruct (`make pretrained`) and the real
+With `--untimed` no times are kept: for rows that run beside others, or beside other work. Each row is one run of the command line as a user types it, on SmolLM2-135M-Instruct (`make pretrained`) and the real
 sets of ../shared/data. A row that is in the results already is not run again, so the table can be made in parts.
 """
 
@@ -44,18 +44,22 @@ PREFER: dict[str, list[str]] = {
 RUNS = CLASSIFY | ANSWER | PREFER
 
 
-def main(names: list[str]) -> None:
+def main(names: list[str], *, timed: bool) -> None:
     """Run what is missing, row by row."""
-    rows: list[dict[str, Any]] = json.loads(OUT.read_text("utf-8"))["rows"] if OUT.is_file() else []
     base = WORK / "smollm2"
     if not base.is_dir():
         tohum("import", GGUF, "--out", base)
     for seed in SEEDS:
         for name in RUNS:
             wanted = not names or any(part in f"{name} {seed}" for part in names)
-            if wanted and not any(row["name"] == name and row["seed"] == seed for row in rows):
-                rows.append(measure(name, seed, base))
-                record("finetuning", {"rows": rows})
+            if wanted and not any(row["name"] == name and row["seed"] == seed for row in rows_so_far()):
+                row = measure(name, seed, base) | ({} if timed else {"seconds": None})
+                record("finetuning", {"rows": [*rows_so_far(), row]})  # read again: others may have written
+
+
+def rows_so_far() -> list[dict[str, Any]]:
+    """What is in the results."""
+    return json.loads(OUT.read_text("utf-8"))["rows"] if OUT.is_file() else []
 
 
 def measure(name: str, seed: int, base: Path) -> dict[str, Any]:
@@ -95,4 +99,4 @@ def figures(name: str, test: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main([name for name in sys.argv[1:] if name != "--untimed"], timed="--untimed" not in sys.argv)

@@ -14,11 +14,13 @@ from statistics import median
 from typing import Any
 
 from benchmarks.common import ROOT, WORK, record, tohum
+from benchmarks.rows import row
 
 from tohum.machine import has_bf16_arithmetic
 
 GGUF = ROOT / ".cache" / "pretrained" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 STEPS = 4  # the first is not counted
+NAMES = {"lora": "LoRA step, rank 16 on all linears", "full": "full step"}
 
 COMMON = """
 import resource, sys, time, torch
@@ -99,18 +101,22 @@ def main() -> None:
             found["ours"].append(run(OURS, base, "bf16" if narrow else "fp32", what))
             for kind in theirs:
                 found[kind].append(run(THEIRS, base, kind, what))
-        rows.append(summary(what, found, "bf16" if narrow else "fp32"))
+        rows.append(compared(what, found, "bf16" if narrow else "fp32"))
     record("lora_step", {"rows": rows, "left_out": [] if narrow else ["bf16, autocast: no bf16 arithmetic here"]})
 
 
-def summary(what: str, found: dict[str, list[dict[str, Any]]], ours_format: str) -> dict[str, Any]:
-    """Medians, and the ratios to their best."""
+def compared(what: str, found: dict[str, list[dict[str, Any]]], ours_format: str) -> dict[str, Any]:
+    """Medians, beside their best."""
     rows = {name: {key: median(entry[key] for entry in entries) for key in entries[0]}
             for name, entries in found.items()}
     ours, theirs = rows.pop("ours"), rows
-    return {"step": what, "ours": ours | {"format": ours_format}, "theirs": theirs,
-            "speed_ratio": ours["tokens_per_second"] / max(row["tokens_per_second"] for row in theirs.values()),
-            "memory_ratio": ours["peak_memory_bytes"] / min(row["peak_memory_bytes"] for row in theirs.values())}
+    best = max(theirs, key=lambda kind: theirs[kind]["tokens_per_second"])
+    memory = min(kind["peak_memory_bytes"] for kind in theirs.values())
+    return row(f"{NAMES[what]}, SmolLM2-135M, 4 x 256 tokens", unit="tokens/s", ours=ours["tokens_per_second"],
+               peer=theirs[best]["tokens_per_second"], peer_name=f"transformers + peft {best}", goal=1.3,
+               memory=ours["peak_memory_bytes"], peer_memory=memory, packages=("transformers", "peft"),
+               memory_ratio=ours["peak_memory_bytes"] / memory, memory_goal={"lora": 0.6, "full": 0.85}[what],
+               format=ours_format, theirs=theirs)
 
 
 def run(code: str, base: Path, kind: str, what: str) -> dict[str, Any]:

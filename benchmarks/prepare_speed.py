@@ -23,6 +23,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from benchmarks.common import DATA, WORK, record, tohum
+from benchmarks.rows import row
 
 from tohum.machine import cores
 
@@ -77,11 +78,10 @@ def main() -> None:
     assert rows["ours"]["tokens"] == rows["theirs"]["tokens"], "the two encoders differ"
     rates = {name: size / row["seconds"] / 1e6 for name, row in rows.items()}
     record("prepare_speed", {
-        "bytes": size, "real_bytes": real_bytes, "cores": cores(), "rows": [{
-            "row": "data prepare, the whole command, against tiktoken's batch encoding alone", "unit": "MB/s",
-            "ours": rates["ours"], "peer": rates["theirs"], "peer_name": "tiktoken", "goal": 5.0,
-            "ratio": rates["ours"] / rates["theirs"], "peak_memory_bytes": rows["ours"]["peak_memory_bytes"],
-            "peer_peak_memory_bytes": rows["theirs"]["peak_memory_bytes"]}]})
+        "bytes": size, "real_bytes": real_bytes, "rows": [row(
+            "data prepare, the whole command, against batch encoding alone", unit="MB/s", ours=rates["ours"],
+            peer=rates["theirs"], peer_name="tiktoken", goal=5.0, memory=rows["ours"]["peak_memory_bytes"],
+            peer_memory=rows["theirs"]["peak_memory_bytes"], packages=("tiktoken", "gigatoken", "tokenizers"))]})
 
 
 def make_corpus(size: int) -> tuple[Path, int]:

@@ -36,6 +36,22 @@ def test_window_and_documents_together():
     assert picture(build_masks((2,), IDS, documents)[0]) == ["x.....", "xx....", ".xx...", "..xx..", "....x.", "....xx"]
 
 
+def test_branches_read_themselves_and_their_trunk():
+    zeros, branches = torch.zeros_like(IDS), torch.tensor([[0, 0, 1, 1, 2, 2]])
+    positions = torch.tensor([[0, 1, 2, 3, 2, 3]])
+    assert picture(build_masks((None,), IDS, zeros, branches, positions)[0]) == [
+        "x.....", "xx....", "xxx...", "xxxx..", "xx..x.", "xx..xx"]
+    assert picture(build_masks((3,), IDS, zeros, branches, positions)[0]) == [
+        "x.....", "xx....", "xxx...", ".xxx..", "xx..x.", ".x..xx"]
+
+
+def test_trees_do_not_read_each_other():
+    documents, branches = torch.tensor([[0, 0, 0, 1, 1, 1]]), torch.tensor([[0, 1, 2, 0, 1, 2]])
+    positions = torch.tensor([[0, 1, 1, 0, 1, 1]])
+    assert picture(build_masks((None,), IDS, documents, branches, positions)[0]) == [
+        "x.....", "xx....", "x.x...", "...x..", "...xx.", "...x.x"]
+
+
 def test_padding_reads_something_so_that_no_softmax_is_empty():
     documents = torch.tensor([[-1, -1, 0, 0, 0, -1]])
     mask = build_masks((None,), IDS, documents)[0]

@@ -117,7 +117,7 @@ def pairs_of(tuned, file, count=ROWS):
 def batch_of(side):
     """All pairs of a side in one pass."""
     order = Order(len(side), key="", rows_per_step=len(side))
-    return next(iter(PairBatches(chosen=side.chosen, rejected=side.rejected, order=order,
+    return next(iter(PairBatches(chosen=side.chosen, rejected=side.rejected, order=order, context=128,
                                  micro_tokens=100_000).in_order()))
 
 
@@ -181,7 +181,7 @@ def test_kto_of_trl_has_our_loss_with_its_estimate_of_the_kl(tuned, files, tmp_p
     side = side_of(encode_rows(rows, lambda row: encode_unpaired(row, tuned.encoder)).examples, 128)
     assert ours_of(side.answers) == ids_of(batch, batch["completion_mask"])
     objective = objective_of(tuned, "kto", 0.3)
-    source = SingleBatches(answers=side.answers, desirable=side.desirable, mismatched=strangers, micro_tokens=100,
+    source = SingleBatches(answers=side.answers, desirable=side.desirable, mismatched=strangers, micro_tokens=100, context=128,
                            order=Order(ROWS, key="", rows_per_step=ROWS), kl=objective.kl)
     batches = list(source.in_order())
     assert len(batches) > 1
@@ -189,9 +189,13 @@ def test_kto_of_trl_has_our_loss_with_its_estimate_of_the_kl(tuned, files, tmp_p
     assert float(sum(objective(part) for part in batches)) / ROWS == pytest.approx(expected, abs=1e-5)
 
 
-def trl_batch(batch):
-    """A batch of ours as ORPO and CPO take it: whole texts, labels in place."""
-    inputs, targets = batch.rows.inputs, batch.rows.targets
+def trl_batch(side):
+    """Pairs of ours as ORPO and CPO take them: whole texts, padded, labels in place."""
+    examples = [(one.ids[start : start + size], one.targets[start : start + size]) for one in (side.chosen, side.rejected)
+                for start, size in zip(one.starts, one.lengths, strict=True)]
+    width = max(len(ids) for ids, _ in examples)
+    inputs, targets = (torch.tensor(np.array([np.pad(pair[part], (0, width - len(pair[part])), constant_values=empty)
+                                              for pair in examples]), dtype=torch.int64) for part, empty in ((0, 0), (1, IGNORED)))
     last = (targets != IGNORED).int().cumsum(1).argmax(1) + 1  # (B,) the place behind the last learned token
     found = {}
     for name, rows in (("chosen", slice(0, ROWS)), ("rejected", slice(ROWS, None))):
@@ -213,10 +217,11 @@ def test_orpo_of_trl_has_our_odds_ratio_and_our_formula(tuned, files, tmp_path):
     from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
     trainer = preference_trainer(ORPOTrainer, tuned, files, tmp_path, ORPOConfig, beta=0.3)
-    batch = batch_of(pairs_of(tuned, files / "pairs.jsonl"))
+    side = pairs_of(tuned, files / "pairs.jsonl")
+    batch = batch_of(side)
     with torch.no_grad():
-        expected, figures = trainer.get_batch_loss_metrics(tuned.policy, trl_batch(batch))
-        log_p, tokens = objective_of(tuned, "orpo", 0.3).log_probabilities(batch.rows)
+        expected, figures = trainer.get_batch_loss_metrics(tuned.policy, trl_batch(side))
+        log_p, tokens = objective_of(tuned, "orpo", 0.3).log_probabilities(batch)
         chosen, rejected = (log_p / tokens).chunk(2)
         ours = objective_of(tuned, "orpo", 0.3)(batch) / ROWS
     assert float(chosen.mean()) == pytest.approx(figures["logps/chosen"], abs=1e-5)
@@ -231,8 +236,9 @@ def test_simpo_of_trl_has_our_loss(tuned, files, tmp_path):
 
     trainer = preference_trainer(CPOTrainer, tuned, files, tmp_path, CPOConfig, beta=2.0, loss_type="simpo",
                                  cpo_alpha=0.0, simpo_gamma=0.5)
-    batch = batch_of(pairs_of(tuned, files / "pairs.jsonl"))
+    side = pairs_of(tuned, files / "pairs.jsonl")
+    batch = batch_of(side)
     with torch.no_grad():
-        expected, _ = trainer.get_batch_loss_metrics(tuned.policy, trl_batch(batch))
+        expected, _ = trainer.get_batch_loss_metrics(tuned.policy, trl_batch(side))
         found = objective_of(tuned, "simpo", 2.0, 0.5)(batch) / ROWS
     assert float(found) == pytest.approx(float(expected), abs=1e-5)

@@ -9,6 +9,16 @@ One row of 6 tokens, two documents, window 2 (x: may read; queries go down, keys
     x x x x . .       . . x x . .           . . . x . .
     x x x x x .       . . . x x .           . . . x x .
     x x x x x x       . . . . x x           . . . x x x
+
+Two texts that begin alike need their beginning once: a trunk, and a branch for what is each one's own.
+
+    branches 0 0 1 1 2 2
+    x . . . . .
+    x x . . . .
+    x x x . . .
+    x x x x . .
+    x x . . x .
+    x x . . x x
 """
 
 from collections.abc import Sequence
@@ -41,22 +51,30 @@ def seen_by(query_positions: Tensor, key_positions: Tensor, window: int | None) 
     return behind >= 0 if window is None else (behind >= 0) & (behind < window)
 
 
-def build_masks(windows: Sequence[int | None], ids: Tensor, documents: Tensor | None) -> tuple[Mask, ...]:
+def build_masks(windows: Sequence[int | None], ids: Tensor, documents: Tensor | None,
+                branches: Tensor | None = None, positions: Tensor | None = None) -> tuple[Mask, ...]:
     """One mask for each distinct window, shared by all its layers.
 
     documents (B, T): number of the document that each column belongs to inside its row; tokens read only
     their own. Padding (-1) counts as a document of its own, so that no row of the softmax is empty.
+    branches (B, T): of a document; a token reads its own and 0, the trunk. They need `positions` (B, T), by which a
+    window counts.
     """
     columns = torch.arange(ids.shape[1], device=ids.device)
+    places = columns if branches is None else positions
     masks = []
     for window in windows:
         narrow = window is not None and window < ids.shape[1]
         if documents is None and not narrow:
             masks.append(CAUSAL)
             continue
-        visible = seen_by(columns, columns, window)[None]  # (1, T, T)
+        visible = seen_by(columns, columns, None)[None]  # (1, T, T)
+        if narrow:
+            visible = visible & seen_by(places, places, window)  # (B or 1, T, T)
         if documents is not None:
-            visible = visible & (documents[:, :, None] == documents[:, None, :])  # (B, T, T)
+            visible = visible & (documents[:, :, None] == documents[:, None, :])
+        if branches is not None:
+            visible = visible & ((branches[:, None, :] == 0) | (branches[:, :, None] == branches[:, None, :]))
         masks.append(Mask(visible=visible[:, None], causal=True))  # (B or 1, 1, T, T)
     return tuple(masks)
 

@@ -18,6 +18,7 @@ class Batch:
     targets: Tensor  # (B, T) int64; IGNORED where nothing is to be predicted
     documents: Tensor | None = None  # (B, T) int32: document inside the row, -1 padding; None: one stream
     positions: Tensor | None = None  # (B, T) int64: place inside the document; None: 0..T-1
+    branches: Tensor | None = None  # (B, T) int32: ends of a document that share its beginning, 0; None: no such
     vectors: Tensor | None = None  # (B, T, D): what frozen blocks made of the inputs, computed once; None: not yet
 
     @property
@@ -32,4 +33,4 @@ class Batch:
 
         return Batch(inputs=self.inputs.to(device, non_blocking=True),
                      targets=self.targets.to(device, non_blocking=True), documents=moved(self.documents),
-                     positions=moved(self.positions), vectors=moved(self.vectors))
+                     positions=moved(self.positions), branches=moved(self.branches), vectors=moved(self.vectors))

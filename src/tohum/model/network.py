@@ -67,25 +67,27 @@ class Network(nn.Module):
         return self.embedding.token.matrix() if self.head is None else self.head.weight
 
     def hidden(self, ids: Tensor, *, positions: Tensor | None = None, documents: Tensor | None = None,
-               cache: KeyValueCache | None = None) -> Tensor:
+               branches: Tensor | None = None, cache: KeyValueCache | None = None) -> Tensor:
         """ids (B, T) int64 -> vectors after the final norm (B, T, D).
 
         positions (B, T) int64: where each token stands in its text; None: 0..T-1, or on from cached tokens.
         documents (B, T) int: tokens read only tokens of the same number; -1 is padding. With a cache a row is
         one text, documents only say which columns are padding, and the caller advances the cache afterwards.
+        branches (B, T) int: tokens of a document read those of the same number and of 0 (attention/masks.py).
         Raises ConfigError for more tokens than `config.context`.
         """
-        return self.final_norm(self.stream(ids, positions=positions, documents=documents, cache=cache))
+        return self.final_norm(self.stream(ids, positions=positions, documents=documents, branches=branches,
+                                           cache=cache))
 
     def stream(self, ids: Tensor, *, positions: Tensor | None = None, documents: Tensor | None = None,
-               cache: KeyValueCache | None = None, vectors: Tensor | None = None,
+               branches: Tensor | None = None, cache: KeyValueCache | None = None, vectors: Tensor | None = None,
                blocks: range | None = None) -> Tensor:
         """The residual stream (B, T, D) behind `blocks` (None: all of them); other arguments as in `hidden`.
 
         vectors (B, T, D): the stream in front of the first of `blocks`, made before; None: the embeddings of ids.
         """
         self.check_length(ids.shape[1])
-        rotations, masks, turn = self.shared_parts(ids, positions, documents, cache)
+        rotations, masks, turn = self.shared_parts(ids, positions, documents, cache, branches)
         x = self.embedding(ids, positions if turn is None else turn.positions) if vectors is None else vectors
         for layer in range(len(self.blocks)) if blocks is None else blocks:
             past = CacheView(cache=cache, turn=turn, layer=layer) if cache and turn else None
@@ -131,11 +133,11 @@ class Network(nn.Module):
                               f"shorten the text or cut it into windows")
 
     def shared_parts(self, ids: Tensor, positions: Tensor | None, documents: Tensor | None,
-                     cache: KeyValueCache | None
+                     cache: KeyValueCache | None, branches: Tensor | None = None
                      ) -> tuple[list[Rotation | None], tuple[Mask, ...], Turn | None]:
         """Rotations, masks and the cache's plan: computed once, read by all layers."""
         if cache is None:
-            masks, turn = build_masks(self.windows, ids, documents), None
+            masks, turn = build_masks(self.windows, ids, documents, branches, positions), None
         else:
             turn = cache.begin(ids.shape[1], positions, None if documents is None else documents < 0)
             masks, positions = tuple(turn.masks[window] for window in self.windows), turn.positions

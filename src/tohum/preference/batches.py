@@ -1,7 +1,13 @@
-"""Batches of answers: aligned sets of chosen and rejected examples (or marked single ones) + step -> micro-batches."""
+"""Batches of answers: aligned sets of chosen and rejected examples (or marked single ones) + step -> micro-batches.
+
+The answers to one prompt are branches of one trunk, and several of them lie in a row (preference/trees.py): a prompt
+is read once for both answers of a pair, and no pass holds more padding than it must. The loss is that of one answer
+per row.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,38 +17,46 @@ from torch import Tensor
 from tohum.data_sampling.batch import Batch
 from tohum.finetuning.batches import Order
 from tohum.finetuning.examples import ExampleSet
-from tohum.finetuning.layout import assemble
+from tohum.preference.trees import Trees
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerBatch:
-    """Rows of answers. Pairs: the first half of the rows are the chosen ones, the second half, in the same order,
-    the rejected ones. Single answers (KTO): `desirable` marks each row, `kl` is the step's estimate."""
+    """Rows of answers. Pairs: answers 0 to P - 1 are the chosen ones, P to 2P - 1, in the same order, the rejected
+    ones. Single answers (KTO): `desirable` marks each, `kl` is the step's estimate."""
 
     rows: Batch
-    desirable: Tensor | None = None  # (B,) bool
+    answers: Tensor  # (B, T) int64: number of the answer that a token belongs to, -1 for prompts and padding
+    count: int  # answers
+    desirable: Tensor | None = None  # (count,) bool
     kl: Tensor | None = None  # scalar
 
     @property
     def supervised(self) -> int:
         """Pairs, or single answers."""
-        return len(self.rows.inputs) // (2 if self.desirable is None else 1)
+        return self.count // (2 if self.desirable is None else 1)
 
     def to(self, device: torch.device) -> "AnswerBatch":
         """The same on another device."""
         marks = None if self.desirable is None else self.desirable.to(device)
-        return AnswerBatch(rows=self.rows.to(device), desirable=marks,
-                           kl=None if self.kl is None else self.kl.to(device))
+        return AnswerBatch(rows=self.rows.to(device), answers=self.answers.to(device), count=self.count,
+                           desirable=marks, kl=None if self.kl is None else self.kl.to(device))
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairBatches:
-    """Pairs, padded: a pass holds both answers of each of its pairs."""
+    """Pairs: a pass holds both answers of each of its pairs."""
 
     chosen: ExampleSet
     rejected: ExampleSet
     order: Order
     micro_tokens: int
+    context: int  # of the network, which reads no longer rows
+
+    @cached_property
+    def trees(self) -> Trees:
+        """One for each pair."""
+        return Trees([self.chosen, self.rejected])
 
     def step(self, step: int) -> Iterator[AnswerBatch]:
         """The micro-batches of this rank in that optimizer step."""
@@ -58,10 +72,9 @@ class PairBatches:
 
     def batches(self, numbers: NDArray[np.int64]) -> Iterator[AnswerBatch]:
         """Pairs of like length together."""
-        longest = np.maximum(self.chosen.lengths, self.rejected.lengths)
-        for group in passes(numbers, longest, self.micro_tokens // 2):
-            yield AnswerBatch(rows=stacked(assemble(self.chosen, [[n] for n in group], None),
-                                           assemble(self.rejected, [[n] for n in group], None)))
+        for group, rows, answers in self.trees.passes(
+                numbers, micro_tokens=self.micro_tokens, context=self.context):
+            yield AnswerBatch(rows=rows, answers=answers, count=2 * len(group))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +86,13 @@ class SingleBatches:
     mismatched: ExampleSet  # the answer of row n after the prompt of another row, for the estimate
     order: Order
     micro_tokens: int
-    kl: Callable[[list[Batch]], Tensor]
+    context: int  # of the network, which reads no longer rows
+    kl: Callable[[list[AnswerBatch]], Tensor]
+
+    @cached_property
+    def trees(self) -> tuple[Trees, Trees]:
+        """Answers and mismatched ones: a branch each."""
+        return Trees([self.answers]), Trees([self.mismatched])
 
     def step(self, step: int) -> Iterator[AnswerBatch]:
         """The micro-batches of this rank in that optimizer step."""
@@ -89,31 +108,10 @@ class SingleBatches:
 
     def batches(self, numbers: NDArray[np.int64]) -> Iterator[AnswerBatch]:
         """The estimate over all of them first: however they are split, it is the same."""
-        strangers = [assemble(self.mismatched, [[n] for n in group], None)
-                     for group in passes(numbers, self.mismatched.lengths, self.micro_tokens)]
-        kl = self.kl(strangers)
-        for group in passes(numbers, self.answers.lengths, self.micro_tokens):
-            yield AnswerBatch(rows=assemble(self.answers, [[n] for n in group], None), kl=kl,
+        size = {"micro_tokens": self.micro_tokens, "context": self.context}
+        own, mismatched = self.trees
+        kl = self.kl([AnswerBatch(rows=rows, answers=answers, count=len(group))
+                      for group, rows, answers in mismatched.passes(numbers, **size)])
+        for group, rows, answers in own.passes(numbers, **size):
+            yield AnswerBatch(rows=rows, answers=answers, count=len(group), kl=kl,
                               desirable=torch.from_numpy(self.desirable[np.asarray(group)]))
-
-
-def passes(numbers: NDArray[np.int64], lengths: NDArray[np.int64], tokens: int) -> Iterator[list[int]]:
-    """Numbers by falling length, as many to a pass as fit `tokens` padded, one at least."""
-    group: list[int] = []
-    for number in numbers[np.argsort(-lengths[numbers], kind="stable")].tolist():
-        if group and int(lengths[group[0]]) * (len(group) + 1) > tokens:
-            yield group
-            group = []
-        group.append(number)
-    if group:
-        yield group
-
-
-def stacked(first: Batch, second: Batch) -> Batch:
-    """Rows of both, padded to the longer."""
-    width = max(first.inputs.shape[1], second.inputs.shape[1])
-
-    def both(a: Tensor, b: Tensor, empty: int) -> Tensor:
-        return torch.cat([torch.nn.functional.pad(part, (0, width - part.shape[1]), value=empty) for part in (a, b)])
-
-    return Batch(inputs=both(first.inputs, second.inputs, 0), targets=both(first.targets, second.targets, -100))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from tohum.data_sampling.batch import IGNORED, Batch
+from tohum.data_sampling.batch import IGNORED
 from tohum.generation.mode import evaluating
 from tohum.lora.adapter import adapters_off
 from tohum.model.loss import token_losses
@@ -36,8 +36,8 @@ class PreferenceObjective:
     def __call__(self, batch: AnswerBatch) -> Tensor:
         """Loss summed over the batch's pairs or answers."""
         batch = batch.to(self.precision.device)
-        log_p, tokens = self.log_probabilities(batch.rows)  # (B,) each
-        reference = self.reference(batch.rows) if self.method in WITH_REFERENCE else None
+        log_p, tokens = self.log_probabilities(batch)  # (count,) each
+        reference = self.reference(batch) if self.method in WITH_REFERENCE else None
         if batch.desirable is not None:
             return self.single(batch, log_p, reference).sum()
         return self.paired(log_p, tokens, reference).sum()
@@ -72,31 +72,33 @@ class PreferenceObjective:
                    "kl": batch.kl * len(ratio)}, len(ratio))
         return kto(ratio, batch.desirable, batch.kl.to(ratio.dtype), self.beta)
 
-    def log_probabilities(self, rows: Batch) -> tuple[Tensor, Tensor]:
-        """log p of the supervised tokens of each row, summed, and their number: (B,) each."""
+    def log_probabilities(self, batch: AnswerBatch) -> tuple[Tensor, Tensor]:
+        """log p of the supervised tokens of each answer, summed, and their number: (count,) each."""
+        rows = batch.rows
         with self.precision.autocast():
-            hidden = self.network.hidden(rows.inputs)  # (B, T, D); padding is behind, so order alone is mask enough
+            hidden = self.network.hidden(rows.inputs, positions=rows.positions, documents=rows.documents,
+                                         branches=rows.branches)  # (B, T, D)
         supervised = rows.targets != IGNORED
         losses = token_losses(hidden[supervised], self.network.head_weight, rows.targets[supervised],
                               dtype=self.precision.dtype, soft_cap=self.network.config.logit_soft_cap)
-        row = supervised.nonzero()[:, 0]
-        log_p = losses.new_zeros(len(rows.inputs)).index_add(0, row, -losses)
-        return log_p, supervised.sum(1)
+        owner = batch.answers[supervised]
+        log_p = losses.new_zeros(batch.count).index_add(0, owner, -losses)
+        return log_p, torch.bincount(owner, minlength=batch.count)
 
     @torch.no_grad()
-    def reference(self, rows: Batch) -> Tensor:
+    def reference(self, batch: AnswerBatch) -> Tensor:
         """The same sums before training: adapters and dropout off."""
         with adapters_off(self.network), evaluating(self.network):
-            return self.log_probabilities(rows)[0]
+            return self.log_probabilities(batch)[0]
 
     @torch.no_grad()
-    def kl(self, strangers: Iterable[Batch]) -> Tensor:
+    def kl(self, strangers: Iterable[AnswerBatch]) -> Tensor:
         """Mean of log p - log p of the reference over mismatched answers, at least 0: KTO's estimate of the KL."""
         moved = torch.zeros(2, dtype=torch.float64)  # sum, rows
-        for rows in strangers:
-            here = rows.to(self.precision.device)
+        for batch in strangers:
+            here = batch.to(self.precision.device)
             moved[0] += (self.log_probabilities(here)[0] - self.reference(here)).double().sum().cpu()
-            moved[1] += len(rows.inputs)
+            moved[1] += batch.count
         total, count = self.ranks.sum(moved)
         return (total / count.clamp(min=1)).clamp(min=0)
 

@@ -26,7 +26,7 @@ from tohum.seeding import generator
 from tohum.training.run_folder import Request
 
 SEEN_ROWS, BATCH_ROWS = 900, 8  # where the user says nothing
-LR_SCALE = 1 / 3  # a preference is a small push; at the rate of other stages the answers fall apart
+LR_SCALE = 1 / 6  # a preference is a small push; at the rate of other stages the answers fall apart
 UNTRAINED = "untrained.json"  # what the objective says of the test pairs before the first step
 FLAT = 1e-6  # a reward margin below is none
 
@@ -80,10 +80,11 @@ def batches(work: Here, side: Side, objective: PreferenceObjective) -> PairBatch
     ranks = work.begun.ranks
     order = Order(len(side), key=f"{side.fingerprint}:{work.recipe.training.seed}", rows_per_step=work.batch_rows,
                   rank=ranks.rank, world_size=ranks.world_size)
+    size = {"micro_tokens": work.micro_tokens, "context": work.opened.config.context}
     if isinstance(side, Pairs):
-        return PairBatches(chosen=side.chosen, rejected=side.rejected, order=order, micro_tokens=work.micro_tokens)
+        return PairBatches(chosen=side.chosen, rejected=side.rejected, order=order, **size)
     return SingleBatches(answers=side.answers, desirable=side.desirable, mismatched=side.mismatched, order=order,
-                         micro_tokens=work.micro_tokens, kl=objective.kl)
+                         kl=objective.kl, **size)
 
 
 @torch.no_grad()

@@ -1,0 +1,112 @@
+"""What a larger model, window, batch or corpus costs: `python -m benchmarks.cost_over_size [--megabytes 1 10 …]`.
+
+One dial at a time around depth 6, windows of 256 tokens, 8 windows a step, a corpus of 10 MB. Steps are measured by
+`tohum plan` (it trains for some seconds), corpora by `tohum data prepare`. Rates and memory go to
+benchmarks/results/cost_over_size.json, the pictures to docs/images/cost-*.svg.
+
+Steps of windows beyond 2,048 tokens hold one window: passes are of one window there, whatever the step holds.
+"""
+
+import argparse
+import math
+import shutil
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import ROOT, record, tohum
+from benchmarks.plot import Panel, write_plot
+from benchmarks.prepare_speed import FOLDER, make_corpus, run
+
+DEPTH, CONTEXT, ROWS = 6, 256, 8
+STEP_TOKENS = CONTEXT * ROWS
+DIALS = {
+    "depth": (2, 3, 4, 6, 8, 12, 16),
+    "context": (128, 256, 512, 1024, 2048, 4096),
+    "batch": (1, 2, 4, 8, 16, 32, 64),
+}
+UNITS = {"depth": "layers (width 64 per layer)", "context": "tokens of a window", "batch": "windows of a step",
+         "corpus": "MB of text"}
+BENDS = 0.15  # a change of the exponent that is worth a word
+
+
+def main() -> None:
+    """Measure, keep, draw."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--megabytes", type=int, nargs="+", default=[1, 10, 100, 1000])
+    options = parser.parse_args()
+    tokenizer = learned_tokenizer()
+    data, _ = prepared(10, tokenizer)
+    found: dict[str, list[dict[str, float]]] = {}
+    for dial, values in DIALS.items():
+        found[dial] = [step(data, dial, value) for value in values]
+        print(dial, found[dial], flush=True)
+    found["corpus"] = [prepared(size, tokenizer)[1] for size in options.megabytes]
+    described = {dial: describe(points) for dial, points in found.items()}
+    record("cost_over_size", {"points": found, "exponents": described, "units": UNITS})
+    for dial, points in found.items():
+        draw(dial, points)
+
+
+def learned_tokenizer() -> Path:
+    """A vocabulary of 4,096 from the embedded text."""
+    folder = FOLDER / "small-tokenizer"
+    if not folder.is_dir():
+        tohum("tokenizer", "train", "python-docs", "--kind", "bpe", "--vocab-size", 4096, "--out", folder)
+    return folder
+
+
+def prepared(megabytes: int, tokenizer: Path) -> tuple[Path, dict[str, float]]:
+    """A data folder of a corpus, and what the command took."""
+    corpus, _ = make_corpus(megabytes * 1_000_000)
+    out = FOLDER / f"data-{megabytes}"
+    shutil.rmtree(out, ignore_errors=True)
+    started = time.perf_counter()
+    _, peak = run([sys.executable, "-m", "tohum", "data", "prepare", str(corpus), "--tokenizer", str(tokenizer),
+                   "--out", str(out), "--json"])
+    seconds = time.perf_counter() - started
+    if megabytes != 10:
+        shutil.rmtree(out)
+    return out, {"size": megabytes, "rate": corpus.stat().st_size / seconds / 1e6, "memory": peak, "seconds": seconds}
+
+
+def step(data: Path, dial: str, value: int) -> dict[str, float]:
+    """Tokens per second and memory of training with one dial turned."""
+    context = value if dial == "context" else CONTEXT
+    tokens = value * CONTEXT if dial == "batch" else max(STEP_TOKENS, context)
+    plan = tohum("plan", "--data", data, "--depth", value if dial == "depth" else DEPTH, "--steps", 2000,
+                 "--set", f"data.max_length={context}", "--set", f"training.batch_tokens={tokens}",
+                 "--set", "training.compile=false")
+    measured = plan["measured"]
+    return {"size": value, "rate": tokens / measured["step_seconds"], "memory": measured["peak_memory_bytes"],
+            "forecast_memory": plan["peak_memory_bytes"], "parameters": plan["model"]["parameters"]}
+
+
+def describe(points: list[dict[str, float]]) -> dict[str, Any]:
+    """Exponents of time per token (or byte) and of memory over the dial, from point to point, and where they bend."""
+    found: dict[str, Any] = {}
+    for name, key, sign in (("time", "rate", -1), ("memory", "memory", 1)):
+        slopes = [sign * math.log(b[key] / a[key]) / math.log(b["size"] / a["size"]) for a, b in pairwise(points)]
+        whole = sign * math.log(points[-1][key] / points[0][key]) / math.log(points[-1]["size"] / points[0]["size"])
+        changes = [abs(b - a) for a, b in pairwise(slopes)]
+        sharpest = max(range(len(changes)), key=changes.__getitem__) if changes else None
+        bend = points[sharpest + 1]["size"] if sharpest is not None and changes[sharpest] > BENDS else None
+        found[name] = {"exponent": whole, "between": slopes, "bends_at": bend}
+    return found
+
+
+def draw(dial: str, points: list[dict[str, float]]) -> None:
+    """Rate and memory, both axes logarithmic."""
+    sizes = [point["size"] for point in points]
+    rate = "MB per second" if dial == "corpus" else "tokens per second"
+    memory = [Panel("memory, GB: measured", sizes, [point["memory"] / 1e9 for point in points])]
+    if "forecast_memory" in points[0]:
+        memory.append(Panel("forecast", sizes, [point["forecast_memory"] / 1e9 for point in points]))
+    write_plot(ROOT / "docs" / "images" / f"cost-{dial}.svg", UNITS[dial],
+               [[Panel(rate, sizes, [point["rate"] for point in points])], memory])
+
+
+if __name__ == "__main__":
+    main()

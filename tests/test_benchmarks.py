@@ -1,0 +1,112 @@
+"""The measuring itself: rows, the page that is made of them, the check of ratios, workers, pictures."""
+
+import importlib
+import json
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+from benchmarks import __main__ as bench
+from benchmarks import performance_page
+from benchmarks.cost_over_size import describe
+from benchmarks.plot import Panel, write_plot
+from benchmarks.rows import product_limit, read_limit, row
+from benchmarks.worker import MEMORY, worker
+
+KEYS = {"row", "unit", "ours", "peer", "peer_name", "ratio", "goal", "peak_memory_bytes", "peer_peak_memory_bytes",
+        "versions", "cpu"}
+
+
+def made(name: str, ours: float, unit: str = "tokens/s") -> dict[str, object]:
+    return row(name, unit=unit, ours=ours, peer=10.0, peer_name="a peer", goal=1.0)
+
+
+def test_a_row_has_the_agreed_keys():
+    assert set(made("step", 12.0)) == KEYS
+    assert made("step", 12.0)["ratio"] == pytest.approx(1.2)
+    assert row("alone", unit="s", ours=1.0)["ratio"] is None
+
+
+def test_the_page_is_made_of_the_results_that_are_there():
+    assert performance_page.PAGE.read_text("utf-8") == performance_page.page(), "run python -m benchmarks.performance_page"
+
+
+def test_missed_goals_are_marked_in_either_direction():
+    assert "✗" not in performance_page.line(made("step", 12.0))
+    assert "✗" in performance_page.line(made("step", 9.0))
+    assert "✗" in performance_page.line(made("start", 12.0, "s"))
+    assert "✗" not in performance_page.line(made("start", 9.0, "s"))
+    assert "✗" in performance_page.line(row("help", unit="s", ours=0.2, limit=0.15))
+    assert "✗" not in performance_page.line(row("help", unit="s", ours=0.1, limit=0.15))
+    memory = row("step", unit="tokens/s", ours=2.0, peer=1.0, peer_name="x", memory=9.0, peer_memory=10.0, memory_goal=0.5)
+    assert "✗" in performance_page.line(memory)
+
+
+def test_the_check_sees_ratios_that_fell_and_rows_that_went():
+    before = [made("kept", 12.0), made("fallen", 12.0), made("slower", 10.0, "s"), made("gone", 12.0)]
+    after = [made("kept", 10.0), made("fallen", 9.0), made("slower", 12.5, "s")]
+    found = performance_page.changes(before, after, 0.2)
+    assert [problem.partition(":")[0] for problem in found] == ["fallen", "slower", "gone"]
+    assert not performance_page.changes(before, before, 0.2)
+
+
+def test_checking_reports_and_leaves_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "start.json"
+    path.write_text(json.dumps({"rows": [made("step", 12.0)]}), "utf-8")
+    for module in (bench, performance_page):
+        monkeypatch.setattr(module, "RESULTS", tmp_path)
+    worse = json.dumps({"rows": [made("step", 6.0)]})
+    monkeypatch.setattr("runpy.run_module", lambda *_, **__: path.write_text(worse, "utf-8"))
+    monkeypatch.setattr(sys, "argv", ["benchmarks"])
+    assert bench.run("start", checking=True) == ["step: 1.20 of a peer before, 0.60 now"]
+    assert json.loads(path.read_text("utf-8"))["rows"][0]["ratio"] == pytest.approx(1.2)
+    assert bench.run("start", checking=False) == []
+    assert json.loads(path.read_text("utf-8"))["rows"][0]["ratio"] == pytest.approx(0.6)
+
+
+def test_every_measurement_is_a_module_with_a_main():
+    for name in (*bench.MEASUREMENTS, *bench.HOURS):
+        module = importlib.import_module(f"benchmarks.{name}")
+        assert callable(module.main)
+        assert f"benchmarks.{name}" in (module.__doc__ or "") or "python -m" not in (module.__doc__ or "")
+
+
+def test_a_worker_answers_and_one_that_does_not_start_is_named(tmp_path: Path):
+    script = tmp_path / "double.py"
+    script.write_text("print('ready', flush=True)\nwhile True: print(2 * float(input()), flush=True)\n", "utf-8")
+    with worker([str(script)]) as ask:
+        assert [ask("1.5"), ask("4")] == [3.0, 8.0]
+        assert 1e6 < ask(MEMORY) < 1e9
+    script.write_text("raise SystemExit(1)\n", "utf-8")
+    with pytest.raises(RuntimeError, match=r"double\.py"), worker([str(script)]):
+        pass
+
+
+def test_limits_are_those_of_a_machine(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("benchmarks.rows.PRODUCTS", ((64, 64, 64),))
+    monkeypatch.setattr("benchmarks.rows.READ_BYTES", 2**20)
+    rate, kind = product_limit()
+    assert rate > 0
+    assert kind in ("float32", "bfloat16")
+    assert read_limit() > 0
+
+
+def test_exponents_and_the_place_where_they_bend():
+    points = [{"size": size, "rate": 1e6 / min(size, 8) ** 2, "memory": 5.0 * size} for size in (1, 2, 4, 8, 16)]
+    found = describe(points)
+    assert found["time"]["between"][:2] == pytest.approx([2, 2])
+    assert found["time"]["bends_at"] == 8
+    assert found["memory"]["exponent"] == pytest.approx(1)
+    assert found["memory"]["bends_at"] is None
+
+
+def test_a_picture_is_well_formed_and_holds_every_point(tmp_path: Path):
+    path = tmp_path / "plot.svg"
+    write_plot(path, "layers & more", [[Panel("rate <1>", (1, 2, 4), (10.0, 10.1, 10.0))],
+                                       [Panel("memory", (1, 2, 4), (0.5, 2.0, 90.0)), Panel("forecast", (1, 4), (1, 80))]])
+    root = ElementTree.parse(path).getroot()
+    circles = [node for node in root.iter() if node.tag.endswith("circle")]
+    assert len(circles) == 3 + 3 + 2
+    width, height = map(float, root.attrib["viewBox"].split()[2:])
+    assert all(0 < float(circle.attrib["cx"]) < width and 0 < float(circle.attrib["cy"]) < height for circle in circles)
