@@ -65,6 +65,13 @@ def resident_bytes() -> int:
     return psutil.Process().memory_info().rss
 
 
+def free_bytes(device: str) -> int:
+    """Memory that this process could have in all; on a GPU what is still free there."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    return psutil.virtual_memory().available + resident_bytes()
+
+
 def peak_memory_bytes(device: torch.device | None = None) -> int:
     """Highest memory of this process so far; on a GPU the highest memory reserved there."""
     if device is not None and device.type == "cuda":

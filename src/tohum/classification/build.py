@@ -56,12 +56,13 @@ def build(work: Work[ClassifyRecipe, Rows]) -> ClassSetup:
     batches = ExampleBatches(examples=train, order=order, packing="isolated", micro_tokens=work.micro_tokens,
                              context=work.opened.config.context, vectors=sides["train"].vectors)
     weights = torch.tensor([rows.split.class_weights[label] for label in rows.labels])
+    per_step = round(train.tokens / len(train) * work.batch_rows)
     return ClassSetup(network=classifier, classifier=classifier, trainable=trainable, batches=batches,
                       precision=begun.precision, fingerprint=train.fingerprint,
                       objective=class_objective(classifier, begun.precision, weights, first),
                       files=files_of(recipe, work.opened, rows), sample=lambda: (),
                       evaluate_first=False, evaluate=lambda guard: validate(sides["validation"], rows, guard),
-                      tokens_per_step=round(train.tokens / len(train) * work.batch_rows),
+                      tokens_per_step=per_step, pass_tokens=work.pass_tokens(train.longest, per_step),
                       validation=sides["validation"], test=sides["test"])
 
 

@@ -46,6 +46,11 @@ class ExampleSet:
         """Of all examples."""
         return len(self.ids)
 
+    @property
+    def longest(self) -> int:
+        """Tokens."""
+        return int(self.lengths.max(initial=0))
+
     @cached_property
     def supervised(self) -> int:
         """Targets that count."""

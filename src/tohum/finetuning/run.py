@@ -15,6 +15,7 @@ from tohum.config import read_toml, validate, write_toml
 from tohum.errors import CheckpointError
 from tohum.files import sha256_json, write_json
 from tohum.finetuning.config import FinetuneRecipe
+from tohum.finetuning.forecast import described, forecast_bytes
 from tohum.finetuning.resolve import settle_machine
 from tohum.finetuning.trainable import Trainable
 from tohum.finetuning.watch import Evaluate, Figures, FinetuneWatch, Sample, nothing
@@ -55,6 +56,7 @@ class Setup:
     evaluate: Evaluate
     sample: Sample
     tokens_per_step: int  # for a person
+    pass_tokens: int  # of the largest pass with a gradient, for the forecast of memory
     figures: Figures = nothing  # of a training step, for the journal
     evaluate_first: bool = True  # before the first step; a new class head knows nothing yet
     dropout: bool = True  # preference losses compare two passes, which must see the same network
@@ -110,6 +112,7 @@ def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: Sto
     optimizer = Optimizer(setup.network, recipe.optimizer.settled(), products=setup.precision.dtype)
     parts = Parts(network=setup.network, optimizer=optimizer, batches=setup.batches, objective=setup.objective,
                   ranks=ranks)
+    expected = forecast_bytes(setup.network, setup.trainable, setup.precision, setup.pass_tokens)
     values = asked(recipe, NOT_THE_WEIGHTS)
     identity = Identity(files=setup.files, settings={"data fingerprint": setup.fingerprint, "base model": base,
                                                      "config": sha256_json(values)})
@@ -117,6 +120,7 @@ def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: Sto
         checkpoint.sweep(out)
         rehearse_saving(out, parts, identity, t.keep_last)
         print(setup.trainable.describe(), file=sys.stderr)
+        print(described(expected, t.device or "cpu"), file=sys.stderr)
     journal = Journal(out, enabled=ranks.is_main)
     with Progress(loop_plan(recipe).steps, setup.tokens_per_step, enabled=ranks.is_main) as progress:
         watch = FinetuneWatch(journal=journal, progress=progress, evaluation=setup.evaluate, samples=setup.sample,
@@ -132,7 +136,8 @@ def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: Sto
     figures = {"trainable_parameters": setup.trainable.trained, "parameters": setup.trainable.total,
                "steps": state.step, "tokens": state.tokens, "seconds": round(state.seconds, 3),
                "train_loss": state.loss, "val_loss": best_loss(state), "best_step": state.best_step,
-               "peak_memory_bytes": peak_memory_bytes(setup.precision.device), "checkpoint": str(best)}
+               "peak_memory_bytes": peak_memory_bytes(setup.precision.device),
+               "predicted_peak_memory_bytes": expected, "checkpoint": str(best)}
     return Done(state=state, figures=figures)
 
 

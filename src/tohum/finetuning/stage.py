@@ -24,6 +24,7 @@ from tohum.training.stopping import StopRequests
 
 CLASSES = "classify"  # the kind of run that gives a model a new head
 CACHE = "cache"  # folder of a run for what can be computed again, removed at its end
+FULLER = 2  # a step may hold twice the tokens of a mean one
 Say = Callable[[str], None]
 Recipe = TypeVar("Recipe", bound=FinetuneRecipe)
 
@@ -68,6 +69,10 @@ class Work(Generic[Recipe, Rows]):
         """Examples of a step."""
         assert self.recipe.training.batch_rows, "the recipe is not resolved"
         return self.recipe.training.batch_rows
+
+    def pass_tokens(self, longest: int, tokens_per_step: int) -> int:
+        """Of the largest pass: as the recipe has it, or what one example or a whole step fills of it."""
+        return max(longest, min(self.micro_tokens, FULLER * tokens_per_step))
 
     @property
     def dtype(self) -> torch.dtype:

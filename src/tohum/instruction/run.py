@@ -42,12 +42,13 @@ def build(work: Here) -> Setup:
                   rank=ranks.rank, world_size=ranks.world_size)
     batches = ExampleBatches(examples=rows.train, order=order, packing=work.recipe.data.packing,
                              micro_tokens=work.micro_tokens, context=work.opened.config.context)
+    per_step = round(rows.train.tokens / len(rows.train) * work.batch_rows)
     return Setup(network=network, trainable=trainable, batches=batches, precision=precision,
                  objective=language_objective(network, precision, compiled=bool(t.compile)),
                  files=files_of(work.recipe, work.opened, rows.asking), fingerprint=rows.train.fingerprint,
                  evaluate=lambda guard: validate(work, rows.validation, guard),
                  sample=lambda: trials(work).canaries(work.opened.loaded),
-                 tokens_per_step=round(rows.train.tokens / len(rows.train) * work.batch_rows))
+                 tokens_per_step=per_step, pass_tokens=work.pass_tokens(rows.train.longest, per_step))
 
 
 def after(work: Here, _: Setup, checkpoint: Path) -> dict[str, Any]:

@@ -118,9 +118,13 @@ class LoraOverBytes(LoraLinear):
 
 
 def add_product(y: Tensor, low: Tensor, b: Tensor, scale: float) -> Tensor:
-    """y (…, out) + scale * low (…, rank) b^T in one kernel, without the product as a tensor of its own."""
-    flat = torch.addmm(y.reshape(-1, y.shape[-1]), low.reshape(-1, low.shape[-1]), b.T, alpha=scale)
-    return flat.view(y.shape)
+    """y (…, out) + scale * low (…, rank) b^T, in y, which nobody else has.
+
+    A sum in a tensor of its own would leave a gap in memory where y was, between tensors that are kept, and not every
+    gap is filled again: a fifth of a run's memory.
+    """
+    y.view(-1, y.shape[-1]).addmm_(low.reshape(-1, low.shape[-1]), b.T, alpha=scale)
+    return y
 
 
 def row_lengths(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:

@@ -40,6 +40,11 @@ class Pairs:
     def tokens(self) -> int:
         return self.chosen.tokens + self.rejected.tokens
 
+    @property
+    def longest(self) -> int:
+        """Tokens of both answers to a prompt."""
+        return int((self.chosen.lengths + self.rejected.lengths).max(initial=0))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Singles:
@@ -60,6 +65,11 @@ class Singles:
     @property
     def tokens(self) -> int:
         return self.answers.tokens + self.mismatched.tokens
+
+    @property
+    def longest(self) -> int:
+        """Tokens of an answer with its prompt."""
+        return self.answers.longest
 
 
 Side = Pairs | Singles

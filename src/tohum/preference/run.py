@@ -62,12 +62,13 @@ def build(work: Here) -> Setup:
                        work.opened.tokenizer)
     objective = PreferenceObjective(network, precision, method=p.method, beta=p.strength, gamma=p.gamma, ranks=ranks)
     side = rows.sides["train"]
+    per_step = round(side.tokens / len(side) * work.batch_rows)
     setup = Setup(network=network, trainable=trainable, batches=batches(work, side, objective), precision=precision,
                   objective=objective, files=files_of(work.recipe, work.opened, rows.asking),
                   fingerprint=side.fingerprint, figures=objective.taken, dropout=False,
                   evaluate=lambda guard: measured(work, "validation", objective, guard),
                   sample=lambda: trials(work).canaries(work.opened.loaded),
-                  tokens_per_step=round(side.tokens / len(side) * work.batch_rows))
+                  tokens_per_step=per_step, pass_tokens=work.pass_tokens(side.longest, per_step))
     if not (work.out / UNTRAINED).is_file():
         found = measured(work, "test", objective, iter)  # by all processes: KTO's estimate is their common one
         if ranks.is_main:

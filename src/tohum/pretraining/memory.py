@@ -3,10 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-import psutil
-import torch
-
-from tohum.machine import has_bf16_arithmetic, resident_bytes
+from tohum.machine import free_bytes, has_bf16_arithmetic, resident_bytes
 from tohum.model.config import ModelConfig
 from tohum.model.counting import (
     ADAM_BYTES,
@@ -86,12 +83,5 @@ def muon_stacks(config: ModelConfig) -> dict[str, int]:
         stacks["attention"] += attention_matrices(layer.attention, config.width)
         stacks["feed_forward"] += feed_forward_matrices(layer.feed_forward, config.width)
     return dict(stacks)
-
-
-def free_bytes(device: str) -> int:
-    """Memory that this process could have in all."""
-    if device == "cuda":
-        return torch.cuda.mem_get_info()[0]
-    return psutil.virtual_memory().available + resident_bytes()
 
 

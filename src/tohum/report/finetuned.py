@@ -87,8 +87,16 @@ def trained(run: RunRecord) -> list[tuple[str, str]]:
         ("optimizer", f"{optimizer.get('kind')}, rate {lr:g} at its highest, {schedule.get('kind')}" if lr else None),
         ("arithmetic", number_format), ("training", human_seconds(h["seconds"]) if h["seconds"] else None),
         ("throughput", f"{human_count(rate)} {counted(run)} per second" if rate else None),
-        ("peak memory", human_bytes(h["peak_memory_bytes"]) if h["peak_memory_bytes"] else None)]
+        ("peak memory", memory(run))]
     return [(name, str(value)) for name, value in found if value]
+
+
+def memory(run: RunRecord) -> str | None:
+    """"1.92 GB (2.04 GB expected)"."""
+    peak, expected = headline(run)["peak_memory_bytes"], number(run.result.get("predicted_peak_memory_bytes"))
+    if not peak:
+        return None
+    return human_bytes(peak) + (f" ({human_bytes(expected)} expected)" if expected else "")
 
 
 def what(config: Line) -> str:
