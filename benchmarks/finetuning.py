@@ -1,7 +1,8 @@
 """Fine-tuning on real weights: `python -m benchmarks.finetuning [NAME …]` -> benchmarks/results/finetuning.json.
 
-With `--untimed` no times are kept: for rows that run beside others, or beside other work. Each row is one run of the command line as a user types it, on SmolLM2-135M-Instruct (`make pretrained`) and the real
-sets of ../shared/data. A row that is in the results already is not run again, so the table can be made in parts.
+Each row is one run of the command line as a user types it, on SmolLM2-135M-Instruct (`make pretrained`) and the real
+sets of ../shared/data. A row that is in the results already is not run again, so the table can be made in parts. With
+`--untimed` no times are kept: for rows that run beside others, or beside other work.
 """
 
 import json

@@ -88,7 +88,8 @@ def measure(name: str, manner: str, nanogpt: str | None) -> dict[str, Any]:
     """One row: all engines in turn."""
     narrow = "bf16" if has_bf16_arithmetic() else "fp32"
     script = str(Path(__file__).with_name("train_step_peers.py"))
-    peers = {"transformers": (sys.executable, []), "litgpt": (python_with("litgpt", "litgpt==0.5.13", "transformers<5"), [])}
+    litgpt = python_with("litgpt", "litgpt==0.5.13", "transformers<5")  # it does not start beside a later one
+    peers = {"transformers": (sys.executable, []), "litgpt": (litgpt, [])}
     if nanogpt:
         peers["nanoGPT"] = (sys.executable, [nanogpt])
     limit, limit_format = product_limit()
