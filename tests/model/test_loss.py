@@ -74,3 +74,11 @@ def test_no_tensor_of_tokens_times_vocabulary_is_ever_made():
         cross_entropy_sum(hidden, head, torch.randint(512, (4096,)), dtype=torch.float32,
                           chunk_elements=64 * 512).backward()
     assert largest <= 64 * 512  # against 4096 * 512 for plain logits
+
+
+def test_a_second_backward_pass_is_refused_not_wrong():
+    hidden, head = torch.randn(6, 4, requires_grad=True), torch.randn(9, 4, requires_grad=True)
+    loss = cross_entropy_sum(hidden, head, torch.arange(6), dtype=torch.float32)
+    (2 * loss).backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()

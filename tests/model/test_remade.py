@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tohum.model.config import FeedForwardSpec
-from tohum.model.feed_forward import build_feed_forward
+from tohum.model.feed_forward import GATED, PLAIN, build_feed_forward
 from tohum.model.remade import made_again
 
 
@@ -29,13 +29,30 @@ def test_a_tensor_made_again_is_not_kept_and_its_gradients_have_the_same_bits():
 
 
 @pytest.mark.parametrize("shape", [(6, 16), (2, 3, 16)])
-def test_a_gated_layer_has_the_gradients_of_its_formula(shape):
+@pytest.mark.parametrize("kind", ["swiglu", "geglu", "gelu_tanh", "relu2"])
+def test_a_layer_has_the_gradients_of_its_formula(kind, shape):
     torch.manual_seed(0)
-    layer = build_feed_forward(16, FeedForwardSpec(kind="swiglu", width=64))
+    layer = build_feed_forward(16, FeedForwardSpec(kind=kind, width=64))
     x = torch.randn(shape, requires_grad=True)
     y = layer(x)
     y.square().sum().backward()
-    gate, up = layer.gate(x), layer.up(x)
-    plain = layer.down(F.silu(gate) * up)
+    wide = layer.up(x)
+    plain = layer.down({**GATED, **PLAIN}[kind](layer.gate(x)) * wide if kind in GATED else PLAIN[kind](wide))
     grads = torch.autograd.grad(plain.square().sum(), list(layer.parameters()))
     assert all(torch.equal(parameter.grad, grad) for parameter, grad in zip(layer.parameters(), grads, strict=True))
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("swiglu", 2), ("geglu", 3), ("gelu_tanh", 1), ("relu2", 2)])
+def test_the_widest_tensors_that_are_kept_are_as_many_as_the_forecast_counts(kind, kept):
+    layer = build_feed_forward(16, FeedForwardSpec(kind=kind, width=64))
+    wide = {}
+
+    def keep(tensor):
+        if tensor.shape[-1] == 64 and tensor.numel() == 6 * 64:
+            wide[tensor.data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        y = layer(torch.randn(6, 16, requires_grad=True))
+    assert y.requires_grad
+    assert len(wide) == kept

@@ -194,7 +194,7 @@ def attention_activations(config: ModelConfig, spec: AttentionSpec, batch: Micro
 def feed_forward_activations(config: ModelConfig, spec: FeedForwardSpec, batch: MicroBatch) -> int:
     """Input, and the hidden layer before and after each step; of every expert that a token passes."""
     gated, wide = spec.kind in GATED, batch.n * config.width
-    kept = {"swiglu": 2, "geglu": 4}.get(spec.kind, 2)  # silu(gate), and its product, are made again in backward
+    kept = {"swiglu": 2, "geglu": 3, "gelu_tanh": 1, "relu2": 2}[spec.kind]  # what `down` reads is made again
     single = wide * read_copies(batch, 2 if gated else 1) \
         + kept * batch.n * spec.width * batch.compute_bytes
     if spec.experts is None:

@@ -42,7 +42,12 @@ class PlainFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        return self.down(self.activation(self.up(x)))
+        wide = self.up(x)
+        hidden = self.activation(wide)
+        if self.activation is gelu_tanh and torch.is_grad_enabled():  # which keeps `wide` in any case
+            with made_again(hidden, partial(gelu_tanh, wide.detach())):
+                return self.down(hidden)
+        return self.down(hidden)
 
 
 class GatedFeedForward(nn.Module):
@@ -62,7 +67,10 @@ class GatedFeedForward(nn.Module):
             product = SwishProduct.apply(gate, up)
             with made_again(product, partial(swish_product, gate.detach(), up.detach())):
                 return self.down(product)
-        return self.down(self.activation(gate) * up)
+        opened = self.activation(gate)
+        product = opened * up
+        with made_again(product, partial(torch.mul, opened.detach(), up.detach())):
+            return self.down(product)
 
 
 def swish_product(gate: Tensor, up: Tensor) -> Tensor:

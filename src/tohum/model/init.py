@@ -51,4 +51,4 @@ def initialise(network: Network, generator: torch.Generator) -> None:
 
 def draw(parameter: Tensor, std: float, generator: torch.Generator) -> None:
     """Normal values with mean 0 and this standard deviation."""
-    parameter.copy_(torch.randn(parameter.shape, generator=generator, device=generator.device) * std)
+    parameter.copy_(torch.randn(parameter.shape, generator=generator, device=generator.device).mul_(std))

@@ -129,9 +129,10 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """In place: a second backward pass over one forward is refused by torch, which sees that they changed."""
         (upstream,), (grad_hidden, grad_head) = gradients, ctx.saved_tensors
-        return (grad_hidden * upstream.to(grad_hidden.dtype), None if grad_head is None else grad_head * upstream,
-                None, None, None, None)
+        grad_hidden.mul_(upstream.to(grad_hidden.dtype))
+        return grad_hidden, None if grad_head is None else grad_head.mul_(upstream), None, None, None, None
 
 
 class ChunkedTokenLosses(torch.autograd.Function):
