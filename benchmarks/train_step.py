@@ -36,6 +36,9 @@ from tohum.training.step import Optimizer, Parts, optimizer_step
 
 ROUNDS = 5
 GIVEN = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1), "MALLOC_TOP_PAD_": str(64 * 2**20)}
+NAMES = {"a": "GPT-2 of 6 layers x 384, 8 x 256 tokens", "b": "GPT-2 124M, 4 x 256 tokens"}
+MANNERS = {"plain": "peers as they are", "given": "peers with our allocator settings and fused AdamW"}
+MEMORY_GOALS = {"a": 0.75, "b": 0.9}
 GOALS = {("a", "plain"): 1.4, ("b", "plain"): 1.25, ("a", "given"): 1.1, ("b", "given"): 1.05}
 
 
@@ -105,10 +108,11 @@ def measure(name: str, manner: str, nanogpt: str | None) -> dict[str, Any]:
         memory = {engine: ask(MEMORY) for engine, ask in asked.items()}
     mine = max(("eager", "compiled"), key=rates.__getitem__)
     best = max(peers, key=rates.__getitem__)
-    return row(f"training step ({name}), peers {manner}", unit="tokens/s", ours=rates[mine], peer=rates[best],
+    return row(f"step of {NAMES[name]}; {MANNERS[manner]}", unit="tokens/s", ours=rates[mine], peer=rates[best],
                peer_name=best, goal=GOALS[name, manner], memory=memory[mine],
                peer_memory=min(memory[peer] for peer in peers), packages=("transformers", "litgpt"), ours_is=mine,
-               all_rates=rates, all_memory=memory, format=narrow, limit=limit, limit_format=limit_format,
+               memory_goal=MEMORY_GOALS[name], all_rates=rates, all_memory=memory, format=narrow, limit=limit,
+               limit_format=limit_format,
                share_of_limit=rates[mine] * flops_per_token(SHAPES[name]) / limit,
                peer_share_of_limit=rates[best] * flops_per_token(SHAPES[name]) / limit)
 

@@ -27,10 +27,9 @@ BYTES = byte_characters()
 
 def speller(engine: Engine) -> Callable[[str], bytes]:
     """How this vocabulary spells bytes. Raises DataError where ids do not spell the text exactly (BERT's)."""
-    stored = json.loads(engine.to_str())
-    kinds = decoder_kinds(stored["decoder"])
+    kinds = decoder_kinds(part_json(engine.decoder))
     if "ByteLevel" in kinds:
-        prefix = stored["model"].get("continuing_subword_prefix") or ""
+        prefix = getattr(engine.model, "continuing_subword_prefix", None) or ""
         return lambda token: byte_level_bytes(token.removeprefix(prefix) if prefix else token)
     if "ByteFallback" in kinds or "Metaspace" in kinds:
         return sentencepiece_bytes
@@ -38,6 +37,11 @@ def speller(engine: Engine) -> Callable[[str], bytes]:
         return lambda token: token.encode("utf-8")
     raise DataError(f"its decoder ({', '.join(sorted(kinds))}) puts spaces between pieces by rules; a language model "
                     "needs a tokenizer whose ids spell the text exactly")
+
+
+def part_json(part: Any) -> dict[str, Any] | None:
+    """A decoder or pre-tokenizer as it stands in tokenizer.json, without writing out the whole vocabulary."""
+    return None if part is None else json.loads(part.__getstate__())
 
 
 def decoder_kinds(decoder: dict[str, Any] | None) -> set[str]:

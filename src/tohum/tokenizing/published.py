@@ -10,7 +10,7 @@ from tokenizers import AddedToken, decoders, models
 from tokenizers import Tokenizer as Engine
 
 from tohum.errors import CheckpointError, DataError
-from tohum.tokenizing.alphabet import speller
+from tohum.tokenizing.alphabet import part_json, speller
 from tohum.tokenizing.gguf_vocabulary import load_gguf
 from tohum.tokenizing.patterns import PATTERNS, byte_level
 from tohum.tokenizing.ranks import load_ranks
@@ -76,13 +76,12 @@ def load_json(path: Path) -> Tokenizer:
     known = {role: token for role, token in tokens.items() if token and engine.token_to_id(token) is not None}
     if not known and engine.token_to_id(END) is not None:
         known = {"eos": END}
-    stored = json.loads(engine.to_str())
     speller(engine)  # refuses what does not spell exactly
     first = engine.encode("a", add_special_tokens=True).tokens[0]
     if "bos" not in known and first in {token.content for token in engine.get_added_tokens_decoder().values()}:
         known["bos"] = first  # its own rule puts it before every text
-    kind = own.get("kind") or KINDS.get(stored["model"]["type"], "bpe")
-    pattern = own.get("pattern") or known_pattern(json.dumps(stored["pre_tokenizer"]))
+    kind = own.get("kind") or KINDS.get(type(engine.model).__name__, "bpe")
+    pattern = own.get("pattern") or known_pattern(json.dumps(part_json(engine.pre_tokenizer)))
     return Tokenizer(engine, kind=kind, special=Special(**known), pattern=pattern, extra=config)
 
 

@@ -2,7 +2,7 @@
 
 import codecs
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,7 @@ class Tokenizer:
     def __init__(self, engine: Engine, *, kind: str, special: Special, pattern: str | None = None,
                  extra: dict[str, Any] | None = None):
         self.engine, self.kind, self.special, self.pattern = engine, kind, special, pattern
+        self._spelled: dict[int, bytes] = {}  # bytes by id, filled as they are asked for: a vocabulary is large
         self.extra = extra or {}  # keys of a foreign tokenizer_config.json that are kept as they are
         engine.no_truncation()
         engine.no_padding()
@@ -160,29 +161,29 @@ class Tokenizer:
     # --- decoding -----------------------------------------------------------------------------------------------
 
     @cached_property
-    def _spelling(self) -> list[bytes]:
-        spell = speller(self.engine)
-        table = [b""] * self.vocab_size
-        for token, i in self.engine.get_vocab(with_added_tokens=True).items():
-            table[i] = b"" if i in self.special_ids else spell(token)
-        return table
+    def _spell(self) -> Callable[[str], bytes]:
+        return speller(self.engine)
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that a token spells; none for special tokens. Raises DataError for an id out of range."""
-        if not 0 <= token_id < self.vocab_size:
-            raise DataError(f"token id {token_id}: this tokenizer has ids 0 to {self.vocab_size - 1}")
-        return self._spelling[token_id]
+        found = self._spelled.get(token_id)
+        if found is None:
+            if not 0 <= token_id < self.vocab_size:
+                raise DataError(f"token id {token_id}: this tokenizer has ids 0 to {self.vocab_size - 1}")
+            token = None if token_id in self.special_ids else self.engine.id_to_token(token_id)
+            found = self._spelled[token_id] = b"" if token is None else self._spell(token)
+        return found
 
     @cached_property
     def byte_lengths(self) -> NDArray[np.int32]:
         """(V,) bytes of text per id, for bits per byte."""
-        return np.array([len(spelled) for spelled in self._spelling], np.int32)
+        return np.array([len(self.token_bytes(i)) for i in range(self.vocab_size)], np.int32)
 
     @cached_property
     def _adds_space(self) -> bool:
         """SentencePiece vocabularies put a space before the text, and take it away when decoding."""
         ids = self.engine.encode("a", add_special_tokens=False).ids
-        return self.engine.decode(ids) == "a" and b"".join(self._spelling[i] for i in ids) == b" a"
+        return self.engine.decode(ids) == "a" and b"".join(map(self.token_bytes, ids)) == b" a"
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of the ids, special tokens left out; bytes that are no UTF-8 become U+FFFD."""
