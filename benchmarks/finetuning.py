@@ -32,9 +32,10 @@ CLASSIFY: dict[str, list[str]] = {
     "sms, natural, head": ["classify", "{base}", "--data", str(SMS), "--train", "head", "--epochs", "20"],
     "sms, balanced, last block": ["classify", "{base}", "--data", str(SMS), "--train", "last-block", "--balance",
                                   "undersample"],
-    "ag news, LoRA": ["classify", "{base}", "--data", str(AG), "--lora-rank", "16", "--steps", "160"],
-    "turkish sentiment, LoRA": ["classify", "{base}", "--data", str(TR), "--lora-rank", "16", "--steps", "120",
-                                "--max-length", "96"],
+    "ag news, LoRA": ["classify", "{base}", "--data", str(AG), "--lora-rank", "16", "--steps", "80", "--set",
+                      "data.fractions=[0.85, 0.05, 0.1]"],
+    "turkish sentiment, LoRA": ["classify", "{base}", "--data", str(TR), "--lora-rank", "16", "--steps", "60",
+                                "--max-length", "64", "--set", "data.fractions=[0.95, 0.02, 0.03]"],
 }
 ANSWER: dict[str, list[str]] = {
     "instructions, LoRA": ["instruct", "{base}", "--data", str(INSTRUCTIONS), "--lora-rank", "16"],
