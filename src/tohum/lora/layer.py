@@ -123,6 +123,7 @@ def add_product(y: Tensor, low: Tensor, b: Tensor, scale: float) -> Tensor:
     A sum in a tensor of its own would leave a gap in memory where y was, between tensors that are kept, and not every
     gap is filled again: a fifth of a run's memory.
     """
+    low, b = low.to(y.dtype), b.to(y.dtype)  # autocast has nothing to do with operations in place
     y.view(-1, y.shape[-1]).addmm_(low.reshape(-1, low.shape[-1]), b.T, alpha=scale)
     return y
 
