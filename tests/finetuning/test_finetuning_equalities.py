@@ -6,8 +6,9 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
-from tests.finetuning.tiny import CASES, largest_difference, step_lines
+from tests.finetuning.tiny import CASES, largest_difference, step_lines, weights
 from tohum.finetuning.examples import Example, ExampleSet
 from tohum.finetuning.layout import micro_batches
 
@@ -79,6 +80,17 @@ def test_float32_gives_the_losses_of_float64(name, base, files, tmp_path):
     CASES[name].fit(base, files, tmp_path / "narrow", training__steps=2, training__micro_tokens=64)
     for a, b in zip(*(step_lines(tmp_path / run) for run in ("wide", "narrow")), strict=True):
         assert b["loss"] == pytest.approx(a["loss"], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", [*SPREAD, "instruct-bytes", "classify-last-block"])
+def test_bfloat16_products_give_nearly_the_losses_of_float32(name, base, files, tmp_path):
+    """What a GPU does unless told otherwise."""
+    CASES[name].fit(base, files, tmp_path / "exact", optimizer__lr=0.001)
+    CASES[name].fit(base, files, tmp_path / "near", optimizer__lr=0.001, training__dtype="bf16")
+    for a, b in zip(*(step_lines(tmp_path / run) for run in ("exact", "near")), strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], rel=0.02)
+    assert all(value.dtype == torch.float32 for value in weights(tmp_path / "near").values())
+    assert largest_difference(tmp_path / "exact", tmp_path / "near") < 0.02
 
 
 @pytest.mark.slow
