@@ -61,7 +61,7 @@ def build_masks(windows: Sequence[int | None], ids: Tensor, documents: Tensor | 
     window counts.
     """
     columns = torch.arange(ids.shape[1], device=ids.device)
-    places = columns if branches is None else positions
+    places = columns if branches is None or positions is None else positions
     masks = []
     for window in windows:
         narrow = window is not None and window < ids.shape[1]
