@@ -27,7 +27,7 @@ quickstart: .venv/.ready-to-run
 	$(BIN)/tohum quickstart --budget $(BUDGET) --out $(OUT) --force
 
 test: lint
-	$(PYTEST) -n $(WORKERS) --dist worksteal -m "not (huge or gpu or network)" $(PYTEST_ARGS)
+	$(PYTEST) -n $(WORKERS) --dist worksteal --durations=25 -m "not (huge or gpu or network)" $(PYTEST_ARGS)
 
 check: lint
 	$(PYTEST) -n $(WORKERS) $(PYTEST_ARGS)
