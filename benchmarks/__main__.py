@@ -21,7 +21,9 @@ TOLERANCE = 0.2  # machines drift by as much within minutes
 def main() -> None:
     """Run the named measurements, or all."""
     checking = "--check" in sys.argv
-    chosen = [name for name in sys.argv[1:] if name != "--check"] or list(MEASUREMENTS)
+    named = [name for name in sys.argv[1:] if name != "--check"]
+    every = [name for name in MEASUREMENTS if not checking or performance_page.rows_of(name)]
+    chosen = named or every
     if unknown := [name for name in chosen if name not in MEASUREMENTS + HOURS]:
         sys.exit(f"no measurement '{unknown[0]}'; choose from {', '.join(MEASUREMENTS + HOURS)}")
     worse = [problem for name in chosen for problem in run(name, checking=checking)]
@@ -39,13 +41,12 @@ def run(name: str, *, checking: bool) -> list[str]:
     if checking and not before:
         sys.exit(f"{name} has no ratio on record to compare with")
     sys.argv = [name]  # a measurement reads its own options
-    runpy.run_module(f"benchmarks.{name}", run_name="__main__")
-    if not checking:
-        return []
-    problems = performance_page.changes(before, performance_page.rows_of(name), TOLERANCE)
-    assert kept is not None
-    path.write_bytes(kept)
-    return problems
+    try:
+        runpy.run_module(f"benchmarks.{name}", run_name="__main__")
+        return performance_page.changes(before, performance_page.rows_of(name), TOLERANCE) if checking else []
+    finally:
+        if checking and kept is not None:
+            path.write_bytes(kept)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     corpus, _ = make_corpus(options.megabytes * 1_000_000)
-    python = python_with("rustbpe", "rustbpe")
+    python = python_with("rustbpe", "rustbpe==0.1.0")
     found: dict[str, list[dict[str, float]]] = {"ours": [], "theirs": []}
     for _ in range(options.rounds):
         found["ours"].append(ours(corpus))
@@ -64,7 +64,7 @@ def main() -> None:
     record("bpe_training", {"rows": [row(
         f"tokenizer train, bpe of {VOCABULARY:,} on {size:.0f} MB, the whole command, against learning alone",
         unit="MB/s", ours=size / mine["seconds"], peer=size / peer["seconds"], peer_name="rustbpe", goal=1.0,
-        memory=mine["memory"], peer_memory=peer["memory"], packages=("tokenizers",))]})
+        memory=mine["memory"], peer_memory=peer["memory"], packages=("tokenizers",), peer_python=python)]})
 
 
 if __name__ == "__main__":

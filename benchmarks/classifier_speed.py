@@ -1,4 +1,4 @@
-"""Training a classifier against transformers' Trainer: `python -m benchmarks.classifier_speed [--steps 24]`.
+"""Training a classifier against transformers' Trainer: `python -m benchmarks.classifier_speed [--rounds 3]`.
 
 SMS spam on SmolLM2-135M-Instruct, LoRA of rank 16 on all linears, 16 rows a step, the same training and test rows. Ours
 is `tohum finetune classify`; theirs Trainer with peft and its default padding (every batch to its longest row). The
@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.common import DATA, ROOT, WORK, record, tohum
@@ -56,13 +57,17 @@ print(json.dumps({"seconds": done.metrics["train_runtime"],
 def main() -> None:
     """Measure and keep."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=24)
-    steps = parser.parse_args().steps
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    steps = options.steps
     base = WORK / "smollm2"
     if not base.is_dir():
         tohum("import", GGUF, "--out", base)
     data = write_rows()
-    mine, peer = ours(base, data, steps), theirs(base, steps)
+    found = [(ours(base, data, steps), theirs(base, steps)) for _ in range(options.rounds)]
+    mine, peer = ({key: median(entry[key] for entry in entries) for key in entries[0]}
+                  for entries in zip(*found, strict=True))
     rates = [steps * 16 / found["seconds"] for found in (mine, peer)]
     record("classifier_speed", {"rows": [row(
         "training a classifier, SMS spam, LoRA", unit="rows/s", ours=rates[0], peer=rates[1],

@@ -37,6 +37,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--megabytes", type=int, nargs="+", default=[1, 10, 100, 1000])
     options = parser.parse_args()
+    if len(set(options.megabytes)) < 3:
+        parser.error("--megabytes: three different sizes at least, or there is no curve")
     tokenizer = learned_tokenizer()
     data, _ = prepared(10, tokenizer)
     found: dict[str, list[dict[str, float]]] = {}

@@ -6,10 +6,10 @@ five times, for
     decode     24 new tokens for 1 row and for 8 rows, greedily, behind a prompt of 16 tokens
     prefill    448 tokens of one prompt
 
-in float32, in 16 bits (bfloat16; llama.cpp float16) and in bytes (ours int8, llama.cpp q8_0; transformers has none).
+in float32, in 16 bits (bfloat16; llama.cpp float16) and in bytes (ours int8, llama.cpp q8_0; transformers has none);
 and for a summary with and without guesses from its prompt. Medians, in tokens per second; the peak of resident memory
-beside them. Where the processor does not multiply bfloat16,
-transformers takes minutes for 8 rows and for prompts in that format, and only its single row is measured.
+beside them. Where the processor does not multiply bfloat16, transformers takes minutes for 8 rows and for prompts in
+that format, and only its single row is measured.
 """
 
 import statistics

@@ -17,7 +17,7 @@ def python_with(name: str, *packages: str) -> Path:
     """The interpreter of an environment with these packages, installed once. Stops the benchmark where it fails."""
     folder = PEERS / name
     python, ready = folder / "bin" / "python", folder / ".ready"
-    if ready.is_file():
+    if ready.is_file() and ready.read_text("utf-8") == " ".join(packages):
         return python
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     own = subprocess.run([str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
@@ -27,5 +27,5 @@ def python_with(name: str, *packages: str) -> Path:
                           capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(packages)} cannot be installed:\n{done.stderr[-1500:]}")
-    ready.touch()
+    ready.write_text(" ".join(packages), "utf-8")
     return python

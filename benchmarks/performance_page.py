@@ -23,7 +23,9 @@ OPENING = """# Performance: measured, in one run, beside the peers
 Written by `python -m benchmarks.performance_page` from `benchmarks/results`; `make bench` measures everything anew,
 `python -m benchmarks NAME` one part. Both sides do the same work on the same machine in turn, and the median counts:
 **compare ratios, not seconds**, for a machine drifts by a fifth within minutes. A ratio is ours / peer; for rates it
-should be at least the goal, for times and bits at most. What falls short is marked with ✗ and stays in the table.
+should be at least the goal, for times and bits at most. What falls short is marked with ✗ and stays in the table. The
+peer is the fastest of those that were asked, its memory that of the leanest of them. Where a peer's figure is not of
+the same run, a note says so.
 
 The limit is what this machine can do at most, measured in the same run: its fastest matrix product for training and
 for prompts (in the format named), the rate at which it reads memory for decoding, where every weight is read for
@@ -45,7 +47,7 @@ def page() -> str:
         if rows := rows_of(name):
             result = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
             parts.append("\n".join([f"## {TITLES[name]}", "", f"`python -m benchmarks {name}`, {result['measured']}, "
-                                    f"{machine(result['machine'])}.", *left_out(result), "", *HEAD,
+                                    f"{machine(result['machine'])}.", *left_out(result), *notes(rows), "", *HEAD,
                                     *map(line, rows)]) + "\n")
     if (RESULTS / "cost_over_size.json").is_file():
         parts.append(costs(json.loads((RESULTS / "cost_over_size.json").read_text("utf-8"))))
@@ -55,7 +57,7 @@ def page() -> str:
 def rows_of(name: str) -> list[Row]:
     """The rows of a result in the common form; none where it was not measured."""
     path = RESULTS / f"{name}.json"
-    rows = json.loads(path.read_text("utf-8"))["rows"] if path.is_file() else []
+    rows = json.loads(path.read_text("utf-8")).get("rows", []) if path.is_file() else []
     return [row for row in rows if {"row", "unit", "ours", "ratio"} <= set(row)]
 
 
@@ -69,6 +71,11 @@ def machine(environment: Row) -> str:
 def left_out(result: Row) -> list[str]:
     """What could not be measured there."""
     return [f"Left out: {'; '.join(result['left_out'])}."] if result.get("left_out") else []
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """What a reader of the rows has to know."""
+    return [f"Note: {note}." for note in dict.fromkeys(row["note"] for row in rows if row.get("note"))]
 
 
 def line(row: Row) -> str:

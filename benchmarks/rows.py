@@ -11,6 +11,7 @@
 import importlib.metadata
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -20,17 +21,18 @@ from tohum import __version__
 from tohum.environment import processor
 from tohum.machine import cores, has_bf16_arithmetic
 
+PEERS = ("litgpt", "rustbpe")
 PRODUCTS = ((2048, 2048, 2048), (4096, 768, 3072))  # the shapes at which this library is at its best
 READ_BYTES = 2**29
 
 
 def row(name: str, *, unit: str, ours: float, peer: float | None = None, peer_name: str | None = None,
         goal: float | None = None, memory: float | None = None, peer_memory: float | None = None,
-        packages: Iterable[str] = (), **more: Any) -> dict[str, Any]:
+        packages: Iterable[str] = (), peer_python: str | Path | None = None, **more: Any) -> dict[str, Any]:
     """One row, with the versions of Tohum, torch and the named packages."""
     return {"row": name, "unit": unit, "ours": ours, "peer": peer, "peer_name": peer_name,
             "ratio": ours / peer if peer else None, "goal": goal, "peak_memory_bytes": memory,
-            "peer_peak_memory_bytes": peer_memory, "versions": versions(packages),
+            "peer_peak_memory_bytes": peer_memory, "versions": versions(packages) | versions_of(peer_python),
             "cpu": f"{processor()['model']}, {cores()} cores"} | more
 
 
@@ -43,6 +45,15 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def versions_of(python: str | Path | None) -> dict[str, str]:
+    """What a peer's own environment holds of the peers."""
+    if python is None:
+        return {}
+    folder = next(Path(python).parents[1].glob("lib/python*/site-packages"))
+    return {name: path.name.removeprefix(f"{name}-").removesuffix(".dist-info")
+            for name in PEERS for path in folder.glob(f"{name}-*.dist-info")}
 
 
 def product_limit() -> tuple[float, str]:

@@ -32,7 +32,10 @@ def worker(arguments: Sequence[str], *, python: str | Path = sys.executable,
             return max(peak_bytes(member.pid) for member in family)
         process.stdin.write(question + "\n")
         process.stdin.flush()
-        return float(process.stdout.readline())
+        answer = process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"died while it was asked: {' '.join(arguments)}")
+        return float(answer)
 
     try:
         if process.stdout.readline().strip() != "ready":

@@ -65,6 +65,41 @@ def test_checking_reports_and_leaves_the_record(tmp_path: Path, monkeypatch: pyt
     assert json.loads(path.read_text("utf-8"))["rows"][0]["ratio"] == pytest.approx(0.6)
 
 
+def test_every_result_can_be_asked_for_its_rows():
+    for name in (*bench.MEASUREMENTS, *bench.HOURS):
+        assert all("row" in found for found in performance_page.rows_of(name))
+
+
+def test_a_record_outlives_a_check_that_breaks_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "start.json"
+    path.write_text(json.dumps({"rows": [made("step", 12.0)]}), "utf-8")
+
+    def breaks(*_: object, **__: object) -> None:
+        path.write_text("{}", "utf-8")
+        raise KeyboardInterrupt
+
+    for module in (bench, performance_page):
+        monkeypatch.setattr(module, "RESULTS", tmp_path)
+    monkeypatch.setattr("runpy.run_module", breaks)
+    monkeypatch.setattr(sys, "argv", ["benchmarks"])
+    with pytest.raises(KeyboardInterrupt):
+        bench.run("start", checking=True)
+    assert len(performance_page.rows_of("start")) == 1
+
+
+def test_shapes_of_the_training_step_may_be_left_out(monkeypatch: pytest.MonkeyPatch):
+    from benchmarks import train_step
+
+    asked = []
+    monkeypatch.setattr(train_step, "measure", lambda name, manner, _: asked.append((name, manner)))
+    monkeypatch.setattr(train_step, "record", lambda *_: None)
+    for arguments, shapes in (([], "aabb"), (["b"], "bb")):
+        asked.clear()
+        monkeypatch.setattr(sys, "argv", ["train_step", *arguments])
+        train_step.main()
+        assert "".join(name for name, _ in asked) == shapes
+
+
 def test_every_measurement_is_a_module_with_a_main():
     for name in (*bench.MEASUREMENTS, *bench.HOURS):
         module = importlib.import_module(f"benchmarks.{name}")
@@ -83,6 +118,7 @@ def test_a_worker_answers_and_one_that_does_not_start_is_named(tmp_path: Path):
         pass
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_limits_are_those_of_a_machine(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("benchmarks.rows.PRODUCTS", ((64, 64, 64),))
     monkeypatch.setattr("benchmarks.rows.READ_BYTES", 2**20)

@@ -66,9 +66,9 @@ def resident_bytes() -> int:
 
 
 def free_bytes(device: str) -> int:
-    """Memory that this process could have in all; on a GPU what is still free there."""
+    """Memory that this process could have in all, what it holds already included."""
     if device == "cuda":
-        return torch.cuda.mem_get_info()[0]
+        return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
     return psutil.virtual_memory().available + resident_bytes()
 
 

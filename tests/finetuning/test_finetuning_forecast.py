@@ -57,8 +57,10 @@ def test_the_forecast_is_near_the_peak(trained, tmp_path):
 
 def test_memory_that_is_not_there_is_told(monkeypatch):
     monkeypatch.setattr("tohum.finetuning.forecast.free_bytes", lambda _: 10**9)
-    assert described(900_000_000, "cpu") == "memory: about 900 MB expected at most"
-    assert "warning: only 1 GB are free; lower training.micro_tokens" in described(2_000_000_000, "cpu")
+    assert described(900_000_000, "cpu", bytes_would_help=True) == "memory: about 900 MB expected at most"
+    told = [described(2_000_000_000, "cpu", bytes_would_help=help) for help in (False, True)]
+    assert all("warning: only 1 GB are free; lower training.micro_tokens" in text for text in told)
+    assert ["int8" in text for text in told] == [False, True]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -18,6 +18,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Mask, rule: ScoreRul
     if rule.by_blocks and suits(query, mask, dropout):
         key, value = share_heads(key, query.shape[1]), share_heads(value, query.shape[1])
         return BlockedAttention.apply(query, key, value, mask.visible, rule.scale)
+    if mask.visible is not None and query.device.type == "cuda":  # its kernel for masks knows no grouped heads
+        key, value = share_heads(key, query.shape[1]), share_heads(value, query.shape[1])
     return F.scaled_dot_product_attention(
         query, key, value, attn_mask=mask.visible, dropout_p=dropout,
         is_causal=mask.causal and mask.visible is None, scale=rule.scale,

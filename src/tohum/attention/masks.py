@@ -61,7 +61,11 @@ def build_masks(windows: Sequence[int | None], ids: Tensor, documents: Tensor | 
     window counts.
     """
     columns = torch.arange(ids.shape[1], device=ids.device)
-    places = columns if branches is None or positions is None else positions
+    places = columns
+    if branches is not None:
+        assert documents is not None, "branches are parts of documents"
+        assert positions is not None, "a window counts along a branch, which needs positions"
+        places = positions
     masks = []
     for window in windows:
         narrow = window is not None and window < ids.shape[1]

@@ -38,10 +38,10 @@ def forecast_bytes(module: nn.Module, trainable: Trainable, precision: Precision
     return max(peak_memory_bytes(device), held + added)
 
 
-def described(expected: int, device: str) -> str:
-    """One line for a person; three where the memory is not there."""
+def described(expected: int, device: str, *, bytes_would_help: bool) -> str:
+    """One line for a person; more where the memory is not there."""
     line = f"memory: about {human_bytes(expected)} expected at most"
     if expected > (free := free_bytes(device)):
-        line += (f"\nwarning: only {human_bytes(free)} are free; lower training.micro_tokens, or keep the frozen "
-                 "weights as bytes\nwith --set lora.base_format=int8")
+        line += f"\nwarning: only {human_bytes(free)} are free; lower training.micro_tokens"
+        line += ", or keep the frozen weights as bytes\nwith --set lora.base_format=int8" * bytes_would_help
     return line

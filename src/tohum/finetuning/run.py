@@ -120,7 +120,8 @@ def run(out: Path, recipe: FinetuneRecipe, setup: Setup, ranks: Ranks, stop: Sto
         checkpoint.sweep(out)
         rehearse_saving(out, parts, identity, t.keep_last)
         print(setup.trainable.describe(), file=sys.stderr)
-        print(described(expected, t.device or "cpu"), file=sys.stderr)
+        floats = t.train is None and recipe.lora.base_format == "float32"
+        print(described(expected, t.device or "cpu", bytes_would_help=floats), file=sys.stderr)
     journal = Journal(out, enabled=ranks.is_main)
     with Progress(loop_plan(recipe).steps, setup.tokens_per_step, enabled=ranks.is_main) as progress:
         watch = FinetuneWatch(journal=journal, progress=progress, evaluation=setup.evaluate, samples=setup.sample,

@@ -121,7 +121,7 @@ def add_product(y: Tensor, low: Tensor, b: Tensor, scale: float) -> Tensor:
     """y (…, out) + scale * low (…, rank) b^T, in y, which nobody else has.
 
     A sum in a tensor of its own would leave a gap in memory where y was, between tensors that are kept, and not every
-    gap is filled again: a fifth of a run's memory.
+    gap is filled again.
     """
     low, b = low.to(y.dtype), b.to(y.dtype)  # autocast has nothing to do with operations in place
     y.view(-1, y.shape[-1]).addmm_(low.reshape(-1, low.shape[-1]), b.T, alpha=scale)

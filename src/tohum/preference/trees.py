@@ -1,10 +1,10 @@
 """Trees: answers to one prompt -> the prompt once, as a trunk, and a branch for each answer; several trees in a row.
 
     padded rows            a row of trees
-    p p p p p a a a .      p p p p p a a a b b q q q c d d d
-    p p p p p b b . .      0 0 0 0 0 0 0 0 0 0 1 1 1 1 1 1 1   documents
-    q q q c . . . . .      0 0 0 0 0 1 1 1 2 2 0 0 0 1 2 2 2   branches: each reads itself and 0
-    q q q d d d . . .      0 1 2 3 4 5 6 7 5 6 0 1 2 3 3 4 5   positions
+    p p p p p a a a        p p p p p a a a b b q q q c d d d
+    p p p p p b b .        0 0 0 0 0 0 0 0 0 0 1 1 1 1 1 1 1   documents
+    q q q c . . . .        0 0 0 0 0 1 1 1 2 2 0 0 0 1 2 2 2   branches: each reads itself and 0
+    q q q d d d . .        0 1 2 3 4 5 6 7 5 6 0 1 2 3 3 4 5   positions
 
 A trunk is what the answers have in common before the first token that is learned, so every target has a place of its
 own: the last token of a prompt, behind which the answers part, stands in each branch.
