@@ -15,7 +15,7 @@ PAGES = {"classify": DOCS / "09-classification.md", "answers": DOCS / "10-instru
 CLASSIFY_HEAD = ["| set, what is trained | accuracy | macro-F1 | TF-IDF | always one | calibration error | time |",
                  "|---|---|---|---|---|---|---|"]
 ANSWERS_HEAD = ["| what is tuned | token F1 | chrF | answers that end | bits per byte of general text "
-                "| pairs preferred | time |", "|---|---|---|---|---|---|---|"]
+                "| rewards in order | chosen likelier | time |", "|---|---|---|---|---|---|---|---|"]
 Row = Mapping[str, Any]
 
 
@@ -72,7 +72,7 @@ def answer_line(name: str, seeds: Sequence[Row]) -> str:
         *scores,
         spread([row["ended_fraction"] for row in seeds], percent),
         spread([row["general_rise"]["value"] for row in seeds if row["general_rise"]], "{:+.1%}".format),
-        pairs if preferred else "", time_of(seeds)]) + " |"
+        spread([row["accuracy"] for row in preferred], percent), pairs if preferred else "", time_of(seeds)]) + " |"
 
 
 def spread(values: Sequence[float], write: Callable[[float], str]) -> str:
