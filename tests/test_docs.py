@@ -126,11 +126,11 @@ def test_the_tables_of_the_tuning_pages_hold_mean_and_range_over_the_seeds():
             for accuracy in (0.98, 0.99)]
     runs += [{"name": "preferences, DPO", "ended_fraction": 1.0,
               "gains": {"chrf": {"before": 20.0, "after": 31.5}, "token_f1": {"before": 0.3, "after": 0.45}},
-              "general_rise": {"value": 0.012}, "before": {"preferred": 0.5}, "preferred": 0.75, "seconds": 30}]
+              "general_rise": {"value": 0.012}, "before": {"preferred": 0.5}, "preferred": 0.75, "accuracy": 0.8, "seconds": 30}]
     found = tables(runs)
     assert found["classify"][2:] == ["| sms, LoRA, 2 seeds | 98.5 % (98.0 % to 99.0 %) | 0.900 | 97.0 % | 86.6 % | 0.010 "
                                      "| 1.5 min |"]
-    assert found["answers"][2:] == ["| preferences, DPO, 1 seed | 0.300 → 0.450 | 20.0 → 31.5 | 100.0 % | +1.2% | 50.0 % → 75.0 % "
+    assert found["answers"][2:] == ["| preferences, DPO, 1 seed | 0.300 → 0.450 | 20.0 → 31.5 | 100.0 % | +1.2% | 80.0 % | 50.0 % → 75.0 % "
                                     "| 0.5 min |"]
     page = TUNING_PAGES[1].read_text("utf-8")
     assert replaced(replaced(page, "classify", ["| old |"]), "classify", ["| new |"]) == replaced(

@@ -18,7 +18,9 @@ from tohum.evaluation.judged_file import JudgedFile, Judgement
 from .judge_runs import answers, arguments, judged, lines, run
 from .judge_server import NAME, JudgeServer
 
-RUN = 'import tohum.cli.main as main; main.COMMANDS.setdefault("judge", ("judge", "")); main.main()'
+# Tests that are started in the background of a script inherit that Ctrl-C is ignored; this process is to hear it.
+RUN = ('import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import tohum.cli.main as main; '
+       'main.COMMANDS.setdefault("judge", ("judge", "")); main.main()')
 
 
 def process(path: Path, server: JudgeServer, *more: str) -> subprocess.Popen:
