@@ -93,7 +93,7 @@ class SwishProduct(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         """The bits that autograd gives for the same formula."""
         gate, up = ctx.saved_tensors
-        return torch.ops.aten.silu_backward(gradients[0] * up, gate), F.silu(gate).mul_(gradients[0])
+        return torch.ops.aten.silu_backward(gradients[0] * up, gate), gradients[0] * F.silu(gate)
 
 
 class MixtureOfExperts(nn.Module):
