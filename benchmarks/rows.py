@@ -8,7 +8,6 @@
     versions, cpu
 """
 
-import importlib.metadata
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 
 from tohum import __version__
+from tohum.environment import packages as installed
 from tohum.environment import processor
 from tohum.machine import cores, has_bf16_arithmetic
 
@@ -32,19 +32,8 @@ def row(name: str, *, unit: str, ours: float, peer: float | None = None, peer_na
     """One row, with the versions of Tohum, torch and the named packages."""
     return {"row": name, "unit": unit, "ours": ours, "peer": peer, "peer_name": peer_name,
             "ratio": ours / peer if peer else None, "goal": goal, "peak_memory_bytes": memory,
-            "peer_peak_memory_bytes": peer_memory, "versions": versions(packages) | versions_of(peer_python),
+            "peer_peak_memory_bytes": peer_memory, "versions": installed(("torch", *packages)) | versions_of(peer_python) | {"tohum": __version__},
             "cpu": f"{processor()['model']}, {cores()} cores"} | more
-
-
-def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Installed versions of what took part."""
-    found = {"tohum": __version__, "torch": torch.__version__}
-    for package in packages:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def versions_of(python: str | Path | None) -> dict[str, str]:

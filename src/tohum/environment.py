@@ -6,6 +6,7 @@ Holds no host name, user name or path, so that it can be pasted into a public is
 import importlib.metadata
 import os
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,10 @@ def system() -> str:
                                       *platform.libc_ver()) if part)
 
 
-def packages() -> dict[str, str]:
-    """Installed versions; optional packages that are missing are left out."""
+def packages(names: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Installed versions; packages that are missing are left out."""
     found = {}
-    for name in PACKAGES:
+    for name in names:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
