@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-from tohum import __version__
 from tohum.environment import packages as installed
 from tohum.environment import processor
 from tohum.machine import cores, has_bf16_arithmetic
@@ -32,7 +31,8 @@ def row(name: str, *, unit: str, ours: float, peer: float | None = None, peer_na
     """One row, with the versions of Tohum, torch and the named packages."""
     return {"row": name, "unit": unit, "ours": ours, "peer": peer, "peer_name": peer_name,
             "ratio": ours / peer if peer else None, "goal": goal, "peak_memory_bytes": memory,
-            "peer_peak_memory_bytes": peer_memory, "versions": installed(("torch", *packages)) | versions_of(peer_python) | {"tohum": __version__},
+            "peer_peak_memory_bytes": peer_memory,
+            "versions": installed(("tohum", "torch", *packages)) | versions_of(peer_python),
             "cpu": f"{processor()['model']}, {cores()} cores"} | more
 
 
