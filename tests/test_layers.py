@@ -11,8 +11,10 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "tohum"
 LAYERS = {
     "tohum": -1,  # __version__
     "errors": 0, "units": 0, "files": 0, "config": 0, "documents": 0, "gguf": 0,
-    "tokenizing": 1, "seeding": 1, "machine": 1,
-    "kernels": 2, "data_sampling": 2,
+    "seeding": 1, "machine": 1,
+    "kernels": 1.3,
+    "tokenizing": 1.6,
+    "data_sampling": 2,
     "environment": 3, "embedding": 3,
     "attention": 4,
     "model": 5,
@@ -25,7 +27,7 @@ LAYERS = {
     "__main__": 11,
 }
 LAYER_ZERO = ("errors", "units", "files", "config", "documents", "gguf")  # each may import those before it
-TORCH_FROM = {"seeding", "machine"}  # and every unit from layer 2 up, but not report and cli
+TORCH_FROM = {"seeding", "machine", "kernels"}  # and every unit from layer 2 up, but not report and cli
 PLAIN = {"pydantic", "tomli_w"}  # third-party packages that layer 0 may import
 ANYWHERE = {"tokenizing": {"tokenizers", "jinja2", "numpy"}, "report": {"jinja2", "markupsafe"}, "cli": {"click"},
             "machine": {"psutil"}, "environment": {"psutil"}, "pretraining": {"psutil"},

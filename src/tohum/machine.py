@@ -1,4 +1,7 @@
-"""What this machine offers and how the process uses it: number formats, allocator, threads, peak memory."""
+"""What this machine offers and how the process uses it: number formats, allocator, threads, peak memory.
+
+torch is imported where it is asked: commands that do without it start in a tenth of the time.
+"""
 
 import ctypes
 import functools
@@ -8,9 +11,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 MEBIBYTE = 2**20
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # numbers of mallopt(3) parameters
@@ -57,7 +63,11 @@ def cores() -> int:
 
 def process_seconds() -> float:
     """Seconds since this process started: a budget counts from there, imports included."""
-    return time.time() - psutil.Process().create_time()
+    try:
+        ticks = int(Path("/proc/self/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):  # not Linux; there psutil knows the second
+        return time.time() - psutil.Process().create_time()
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def resident_bytes() -> int:
@@ -68,20 +78,26 @@ def resident_bytes() -> int:
 def free_bytes(device: str) -> int:
     """Memory that this process could have in all, what it holds already included."""
     if device == "cuda":
+        import torch
+
         return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
     return psutil.virtual_memory().available + resident_bytes()
 
 
-def peak_memory_bytes(device: torch.device | None = None) -> int:
+def peak_memory_bytes(device: "torch.device | None" = None) -> int:
     """Highest memory of this process so far; on a GPU the highest memory reserved there."""
     if device is not None and device.type == "cuda":
+        import torch
+
         return torch.cuda.max_memory_reserved(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str) -> "torch.device":
     """`auto` takes CUDA, then Apple's MPS, then the CPU."""
+    import torch
+
     if name != "auto":
         return torch.device(name)
     if torch.cuda.is_available():
@@ -91,6 +107,8 @@ def pick_device(name: str) -> torch.device:
 
 def compile_problem() -> str | None:
     """Why torch.compile cannot be used here (no C++ compiler, say); None where it works."""
+    import torch
+
     try:
         compiled = torch.compile(lambda x: torch.sin(x) + 1)
         compiled(torch.zeros(8))

@@ -1,1 +1,1 @@
-"""Kernels: C for the few tokens of a decoding step, compiled on this machine when it is first needed."""
+"""Kernels: C for the few tokens of a decoding step and for learning merges, compiled here when first needed."""

@@ -1,10 +1,14 @@
-"""The C files of this folder -> a loaded library, compiled once and kept in the user's cache.
+"""The C files of this folder -> loaded libraries, each compiled once and kept in the user's cache.
+
+    decoding          few tokens through transformer blocks
+    training          norms, rotations and gated products, forward and backward
+    learning merges   words of a text, and the merges of byte-pair encoding
 
     cc -O3 -march=native ...  ->  ~/.cache/tohum/kernels/<sha of source, flags, compiler and processor>.so
 
 Three seconds, once for each machine and version. The file is code that runs, so its folder belongs to the user alone,
-and one that others could write to is refused. Its threads are those of the OpenMP library that torch has loaded. Where
-anything is missing, torch does the work, and one line on stderr says so.
+and one that others could write to is refused. Threads of decoding are those of the OpenMP library that torch has
+loaded. Where anything is missing, torch or `tokenizers` do the work, and one line on stderr says so.
 """
 
 import ctypes
@@ -20,9 +24,15 @@ from pathlib import Path
 
 from tohum.machine import cpu_flags
 
-SOURCES = ("kernels.c", "products.h", "vectors.h")
-FLAGS = ("-O3", "-march=native", "-std=gnu11", "-ffp-contract=off", "-fopenmp", "-shared", "-fPIC")
+SOURCES = {"decoding": ("kernels.c", "products.h", "vectors.h"),
+           "training": ("training.c", "vectors.h"),
+           "learning merges": ("merges.c", "words.c", "words.h")}
+FLAGS = ("-O3", "-march=native", "-std=gnu11", "-ffp-contract=off", "-shared", "-fPIC")
+OWN_FLAGS = {"decoding": ("-fopenmp",), "training": ("-fopenmp",), "learning merges": ()}
+WITHOUT = {"decoding": "several times slower", "training": "up to a third slower",
+           "learning merges": "several times slower"}
 SECONDS = 120  # for the compiler
+TRIED: dict[str, ctypes.CDLL | None] = {}  # in this process
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -46,11 +56,11 @@ def compiler() -> tuple[str, str]:
     return found, done.stdout
 
 
-def library_path() -> Path:
+def library_path(work: str = "decoding") -> Path:
     """The file that this machine needs; its name changes with all that decides its content. Raises KernelError."""
     here = Path(__file__).parent
-    parts = [(here / name).read_text("utf-8") for name in SOURCES]
-    parts += [*FLAGS, *compiler(), *sorted(cpu_flags())]
+    parts = [(here / name).read_text("utf-8") for name in SOURCES[work]]
+    parts += [*FLAGS, *OWN_FLAGS[work], *compiler(), *sorted(cpu_flags())]
     return folder() / f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}.so"
 
 
@@ -61,14 +71,15 @@ def refuse_if_shared(path: Path) -> None:
         raise KernelError(f"{path} belongs to another user, can be written by others or is a link; remove it")
 
 
-def compile_to(path: Path) -> None:
+def compile_to(path: Path, work: str) -> None:
     """Compile beside `path` and move it there in one step. Raises KernelError, OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     refuse_if_shared(path.parent)
     with tempfile.TemporaryDirectory(dir=path.parent) as draft:
-        source, made = Path(__file__).parent / SOURCES[0], Path(draft) / "made.so"
-        done = subprocess.run([compiler()[0], *FLAGS, str(source), "-o", str(made), "-lm"], capture_output=True,
-                              text=True, timeout=SECONDS)
+        sources = [str(Path(__file__).parent / name) for name in SOURCES[work] if name.endswith(".c")]
+        made = Path(draft) / "made.so"
+        done = subprocess.run([compiler()[0], *FLAGS, *OWN_FLAGS[work], *sources, "-o", str(made), "-lm"],
+                              capture_output=True, text=True, timeout=SECONDS)
         if done.returncode:
             lines = [line for line in done.stderr.splitlines() if "error" in line] or ["the compiler failed"]
             raise KernelError(lines[0][:200])
@@ -76,12 +87,12 @@ def compile_to(path: Path) -> None:
         os.replace(made, path)
 
 
-def load() -> ctypes.CDLL:
+def load(work: str = "decoding") -> ctypes.CDLL:
     """The library, compiled if it is not there yet. Raises KernelError."""
     try:
-        path = library_path()
+        path = library_path(work)
         if not path.is_file():
-            compile_to(path)
+            compile_to(path, work)
         refuse_if_shared(path.parent)
         refuse_if_shared(path)
         return ctypes.CDLL(str(path))
@@ -89,20 +100,21 @@ def load() -> ctypes.CDLL:
         raise KernelError(str(error)) from None
 
 
-@functools.cache
-def library() -> ctypes.CDLL | None:
+def library(work: str = "decoding") -> ctypes.CDLL | None:
     """The library, or None after one line on stderr; tried once per process."""
-    try:
-        return load()
-    except KernelError as error:
-        print(f"decoding without compiled kernels, several times slower: {error}", file=sys.stderr)
-        return None
+    if work not in TRIED:
+        try:
+            TRIED[work] = load(work)
+        except KernelError as error:
+            TRIED[work] = None
+            print(f"{work} without compiled kernels, {WITHOUT[work]}: {error}", file=sys.stderr)
+    return TRIED[work]
 
 
 def state() -> str:
     """For a machine report, without compiling and without paths: what decoding on this CPU uses."""
-    if library.cache_info().currsize:
-        return "compiled" if library() else "torch"
+    if "decoding" in TRIED:
+        return "compiled" if TRIED["decoding"] else "torch"
     try:
         return "compiled" if library_path().is_file() else "compiled when first needed"
     except (KernelError, OSError, subprocess.SubprocessError, RuntimeError):

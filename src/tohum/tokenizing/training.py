@@ -20,6 +20,7 @@ from tokenizers import Tokenizer as Engine
 
 from tohum.errors import ConfigError, DataError
 from tohum.tokenizing.alphabet import METASPACE
+from tohum.tokenizing.merges import WORTH_CHARACTERS, can_learn, learn_merges
 from tohum.tokenizing.patterns import DEFAULT_PATTERN, PATTERNS, byte_level, splitter
 from tohum.tokenizing.tokenizer import END, Special, Tokenizer
 
@@ -129,8 +130,25 @@ def train_bytes(texts: Iterable[str], kind: str, vocab_size: int, pattern: str) 
         texts = itertools.chain([every_byte_inside_a_word()], texts)
     engine.pre_tokenizer = words
     engine.decoder = decoder
-    engine.train_from_iterator(texts, trainer)
+    rest = iter(texts)
+    first = list(at_least(rest, WORTH_CHARACTERS)) if kind == "bpe" else []
+    texts = itertools.chain(first, rest)
+    if sum(map(len, first)) >= WORTH_CHARACTERS and can_learn(pattern):  # the same merges, several times as fast
+        entries, merges = learn_merges(texts, pattern=pattern, vocab_size=vocab_size, specials=1)
+        engine.model = models.BPE({token: i for i, token in enumerate([END, *entries])}, merges)
+        engine.add_special_tokens([END])
+    else:
+        engine.train_from_iterator(texts, trainer)
     return Tokenizer(settled(engine), kind=kind, special=Special(eos=END, pad=END), pattern=pattern)
+
+
+def at_least(texts: Iterator[str], characters: int) -> Iterator[str]:
+    """The first texts, until together they have so many."""
+    for text in texts:
+        yield text
+        characters -= len(text)
+        if characters <= 0:
+            return
 
 
 def settled(engine: Engine) -> Engine:
