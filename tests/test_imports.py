@@ -107,3 +107,16 @@ def test_the_package_is_found_where_it_is_tested():
     spec = importlib.util.find_spec("tohum")
     assert spec is not None
     assert Path(str(spec.origin)).is_relative_to(ROOT / "src")
+
+
+def test_a_run_that_compiles_nothing_does_not_load_the_compiler(tmp_path):
+    code = ("import sys; from tohum.cli.main import cli\nfor arguments in ({}, {}, {}):\n"
+            "    cli.main(arguments, standalone_mode=False)\n"
+            "print([name for name in ('torch._dynamo', 'torch._inductor', 'sympy') if name in sys.modules])")
+    text = tmp_path / "text.txt"
+    text.write_text("A seed waits under the snow. " * 400)
+    learn = ["tokenizer", "train", str(text), "--kind", "char", "--out", str(tmp_path / "words")]
+    prepare = ["data", "prepare", str(text), "--tokenizer", str(tmp_path / "words"), "--out", str(tmp_path / "data")]
+    train = ["pretrain", "--data", str(tmp_path / "data"), "--depth", "1", "--steps", "3", "--out", str(tmp_path / "run")]
+    done = python(code.format(learn, prepare, train))
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr[-2000:]

@@ -7,6 +7,7 @@ saving: a resumed run draws what the unbroken run drew, and evaluation or sampli
 import contextlib
 import hashlib
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,10 +49,19 @@ def deterministic() -> Iterator[None]:
     before = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(),
               settings.fill_uninitialized_memory)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for, read when it starts
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    choose_algorithms(deterministic=True, warn_only=True)
     settings.fill_uninitialized_memory = False  # a debugging help that costs a pass over memory
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        choose_algorithms(deterministic=before[0], warn_only=before[1])
         settings.fill_uninitialized_memory = before[2]
+
+
+def choose_algorithms(*, deterministic: bool, warn_only: bool) -> None:
+    """torch.use_deterministic_algorithms, which would load the compiler to tell it, too: two seconds, so only where
+    something has been compiled (torch.compile loads it)."""
+    if "torch._inductor.config" in sys.modules:
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+    else:
+        torch.set_deterministic_debug_mode(("warn" if warn_only else "error") if deterministic else "default")

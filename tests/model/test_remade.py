@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tohum.kernels.build import library
 from tohum.model.config import FeedForwardSpec
 from tohum.model.feed_forward import GATED, PLAIN, build_feed_forward
 from tohum.model.remade import made_again
@@ -39,7 +40,9 @@ def test_a_layer_has_the_gradients_of_its_formula(kind, shape):
     wide = layer.up(x)
     plain = layer.down({**GATED, **PLAIN}[kind](layer.gate(x)) * wide if kind in GATED else PLAIN[kind](wide))
     grads = torch.autograd.grad(plain.square().sum(), list(layer.parameters()))
-    assert all(torch.equal(parameter.grad, grad) for parameter, grad in zip(layer.parameters(), grads, strict=True))
+    compiled = kind == "swiglu" and library("training") is not None  # whose exponential is another one
+    for parameter, grad in zip(layer.parameters(), grads, strict=True):
+        torch.testing.assert_close(parameter.grad, grad, rtol=1e-5 if compiled else 0, atol=1e-6 if compiled else 0)
 
 
 @pytest.mark.parametrize(("kind", "kept"), [("swiglu", 2), ("geglu", 3), ("gelu_tanh", 1), ("relu2", 2)])

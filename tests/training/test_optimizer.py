@@ -56,7 +56,23 @@ def test_matrices_of_blocks_go_to_muon_and_all_else_to_adamw():
     optimizer = Optimizer(Toy(), OptimizerConfig(kind="muon"))
     assert sorted(optimizer.muon.parameters) == ["blocks.0.down.weight", "blocks.0.up.weight",
                                                  "blocks.1.down.weight", "blocks.1.up.weight"]
-    assert sorted(optimizer.names.values()) == ["blocks.0.up.bias", "blocks.1.up.bias", "embedding.weight"]
+    assert sorted(optimizer.adamw.parameters) == ["blocks.0.up.bias", "blocks.1.up.bias", "embedding.weight"]
+
+
+def test_adamw_has_the_bits_of_torchs_fused_adamw():
+    ours, theirs = toy_with_gradients(), toy_with_gradients()
+    optimizer = Optimizer(ours, OptimizerConfig(kind="adamw", lr=0.01, weight_decay=0.1))
+    matrices, vectors = ([p for p in theirs.parameters() if (p.ndim >= 2) is wanted] for wanted in (True, False))
+    reference = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}],
+                                  lr=0.01, betas=(0.9, 0.95), eps=1e-10, fused=True)
+    for step in range(5):
+        for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+            a.grad = None if step == 2 and a.ndim == 1 else torch.randn_like(a)  # without one it is left out
+            b.grad = a.grad if a.grad is None else a.grad.clone()
+        optimizer.step(1.0)
+        reference.step()
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    assert all(p.grad is None for p in ours.parameters())
 
 
 def test_biases_and_norms_are_not_decayed():

@@ -19,6 +19,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from tohum.kernels import training as kernels
+
 Rotation = tuple[Tensor, Tensor]  # cosines and sines, (T, 1, E/2) or (B, T, 1, E/2)
 
 
@@ -84,7 +86,7 @@ class Rotate(nn.Module):
     def forward(self, x: Tensor, rotation: Rotation) -> Tensor:
         cosines, sines = rotation
         cosines, sines = cosines.to(x.dtype), sines.to(x.dtype)
-        return Turned.apply(x, cosines, sines) if torch.is_grad_enabled() else turn(x, cosines, sines)
+        return Turned.apply(x, cosines, sines) if torch.is_grad_enabled() else turn(x, cosines, sines, back=False)
 
 
 class Turned(torch.autograd.Function):
@@ -97,21 +99,24 @@ class Turned(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
         """x (B, T, heads, E), cosines and sines (T or B x T, 1, E/2) -> like x."""
         ctx.save_for_backward(cosines, sines)
-        return turn(x, cosines, sines)
+        return turn(x, cosines, sines, back=False)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         """Turn the gradient by the negative angle."""
         cosines, sines = ctx.saved_tensors
-        return turn(gradients[0], cosines, -sines), None, None
+        return turn(gradients[0], cosines, sines, back=True), None, None
 
 
-def turn(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Multiply every pair by its matrix:
+def turn(x: Tensor, cosines: Tensor, sines: Tensor, *, back: bool) -> Tensor:
+    """Multiply every pair by its matrix; `back` turns by the negative angle:
 
         | cos  -sin |   | first  |
         | sin   cos | * | second |
     """
+    if kernels.fits(x, cosines.shape[-1]):
+        return kernels.turn(x, cosines, sines, back=back)
+    sines = -sines if back else sines
     first, second = x.chunk(2, dim=-1)  # each (B, T, heads, E/2)
     turned = x * torch.cat((cosines, cosines), dim=-1)
     half = first.shape[-1]

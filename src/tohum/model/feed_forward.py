@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tohum.kernels import training as kernels
 from tohum.model.config import ExpertsSpec, FeedForwardSpec
 from tohum.model.remade import made_again
 
@@ -77,6 +78,8 @@ class GatedFeedForward(nn.Module):
 
 def swish_product(gate: Tensor, up: Tensor) -> Tensor:
     """(…, F) twice -> (…, F), in one tensor: another would leave a gap between those that are kept."""
+    if kernels.fits(gate, gate.shape[-1]):
+        return kernels.swish(gate, up)
     return F.silu(gate).mul_(up)
 
 
@@ -91,8 +94,10 @@ class SwishProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        """The bits that autograd gives for the same formula."""
+        """Gradients of both; torch's are, to the bit, those that autograd gives for the same formula."""
         gate, up = ctx.saved_tensors
+        if kernels.fits(gate, gate.shape[-1]):
+            return kernels.swish_backward(gradients[0], gate, up)
         return torch.ops.aten.silu_backward(gradients[0] * up, gate), gradients[0] * F.silu(gate)
 
 

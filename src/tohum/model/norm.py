@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tohum.kernels import training as kernels
 from tohum.model.config import NormSpec
 
 
@@ -39,6 +40,8 @@ class RMSNormAcrossHeads(RMSNorm):
 
 def normalise(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """x (…, D), weight (D,) -> the result in x's dtype, and the scale of each vector (…, 1)."""
+    if kernels.fits(x, x.shape[-1]) and weight.dtype is x.dtype:
+        return kernels.rms(x, weight, eps)
     exact = x.to(torch.promote_types(x.dtype, torch.float32))
     length = torch.linalg.vector_norm(exact, dim=-1, keepdim=True)  # (…, 1)
     scale = torch.rsqrt(length.square() / x.shape[-1] + eps)
@@ -68,6 +71,8 @@ class CpuRMSNorm(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
         """Gradients of x and of the weight."""
         x, weight, scale = ctx.saved_tensors
+        if kernels.fits(x, x.shape[-1]) and weight.dtype is x.dtype and gradients[0].dtype is x.dtype:
+            return *kernels.rms_backward(gradients[0], x, weight, scale), None
         with torch.autocast("cpu", enabled=False):
             exact, gradient, precise = (part.to(scale.dtype) for part in (x, gradients[0], weight))
             no_mean = torch.zeros_like(scale)

@@ -7,7 +7,7 @@ as one stack, which is what makes it cheap for small models, in the arithmetic o
 """
 
 from collections import defaultdict
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
@@ -41,48 +41,60 @@ class Optimizer:
         self.config = config
         named = {name: p for name, p in network.named_parameters() if p.requires_grad}
         matrices = {n: p for n, p in named.items() if config.kind == "muon" and n.startswith("blocks.") and p.ndim == 2}
-        rest = {n: p for n, p in named.items() if n not in matrices}
-        self.names = {id(p): n for n, p in rest.items()}
         self.muon = Muon(matrices, config, products)
-        lr = config.lr if config.kind == "adamw" or config.embedding_lr is None else config.embedding_lr
-        decayed, plain = ([p for p in rest.values() if (p.ndim >= 2) is wanted] for wanted in (True, False))
-        counted = sum(p.numel() for p in [*decayed, *plain, *matrices.values()])
-        assert counted == sum(p.numel() for p in named.values()), "a parameter belongs to no group"
-        groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": config.weight_decay},
-                                        {"params": plain, "weight_decay": 0.0}]
-        groups = [group for group in groups if group["params"]]
-        self.adamw = torch.optim.AdamW(groups, lr=lr, betas=(config.beta1, config.beta2), eps=1e-10, fused=True)
-        self.peak_lr = lr
+        self.adamw = AdamW({n: p for n, p in named.items() if n not in matrices}, config)
 
     def step(self, lr_multiplier: float) -> None:
         """Update all parameters from their gradients, then drop the gradients."""
-        for group in self.adamw.param_groups:
-            group["lr"] = self.peak_lr * lr_multiplier
-        self.adamw.step()
+        self.adamw.step(lr_multiplier)
         self.muon.step(lr_multiplier)
-        self.adamw.zero_grad(set_to_none=True)
-        self.muon.zero_grad()
 
     def state(self) -> dict[str, Tensor]:
         """Named tensors that a checkpoint holds."""
         tensors = {f"muon.{name}.momentum": buffer for name, buffer in self.muon.momentum.items()}
-        for parameter, values in self.adamw.state.items():
-            for key, value in values.items():
-                tensors[f"adamw.{self.names[id(parameter)]}.{key}"] = torch.as_tensor(value)
+        for name, values in self.adamw.state.items():
+            tensors |= {f"adamw.{name}.{key}": value for key, value in values.items()}
         return tensors
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over what `state()` gave; raises KeyError when a tensor is missing."""
-        for name, buffer in self.muon.momentum.items():
-            buffer.copy_(tensors[f"muon.{name}.momentum"])
-        for group in self.adamw.param_groups:
-            for parameter in group["params"]:
-                prefix = f"adamw.{self.names[id(parameter)]}."
-                values = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-                if not values:
-                    raise KeyError(prefix)
-                self.adamw.state[parameter] = {
-                    k: v.clone().to(parameter.device) if k != "step" else v.clone() for k, v in values.items()}
+        for name, value in self.state().items():
+            value.copy_(tensors[name])
+
+
+class AdamW:
+    """torch's fused kernel, called by name: torch.optim would first load the compiler, which takes two seconds.
+
+    A parameter without a gradient stays as it is, and so does its state.
+    """
+
+    def __init__(self, parameters: dict[str, nn.Parameter], config: OptimizerConfig):
+        self.config, self.parameters = config, parameters
+        self.lr = config.lr if config.kind == "adamw" or config.embedding_lr is None else config.embedding_lr
+        self.state = {name: {"step": torch.zeros((), device=p.device), "exp_avg": torch.zeros_like(p),
+                             "exp_avg_sq": torch.zeros_like(p)} for name, p in parameters.items()}
+        decayed = [name for name, p in parameters.items() if p.ndim >= 2]
+        self.groups = [(decayed, config.weight_decay), ([name for name in parameters if name not in decayed], 0.0)]
+
+    @torch.no_grad()
+    def step(self, lr_multiplier: float) -> None:
+        """One step for every parameter that has a gradient; drops the gradients."""
+        for names, decay in self.groups:
+            present = [name for name in names if self.parameters[name].grad is not None]
+            for kind, place in dict.fromkeys((p.dtype, p.device) for p in map(self.parameters.__getitem__, present)):
+                chosen = [n for n in present if (self.parameters[n].dtype, self.parameters[n].device) == (kind, place)]
+                self.update(chosen, self.lr * lr_multiplier, decay)
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+    def update(self, names: list[str], lr: float, weight_decay: float) -> None:
+        """Parameters of one format on one device."""
+        parameters = [self.parameters[name] for name in names]
+        steps, first, second = ([self.state[name][key] for name in names] for key in ("step", "exp_avg", "exp_avg_sq"))
+        torch._foreach_add_(steps, 1)
+        torch._fused_adamw_(
+            parameters, [p.grad for p in parameters], first, second, [], steps, amsgrad=False, maximize=False, lr=lr,
+            beta1=self.config.beta1, beta2=self.config.beta2, weight_decay=weight_decay, eps=1e-10)
 
 
 class Muon:
@@ -112,10 +124,7 @@ class Muon:
             for name, update in zip(names, stack, strict=True):
                 self.parameters[name].mul_(1 - lr * self.config.weight_decay)
                 self.parameters[name].add_(update.to(self.parameters[name].dtype), alpha=-scale)
-
-    def zero_grad(self) -> None:
-        for p in self.parameters.values():
-            p.grad = None
+                self.parameters[name].grad = None
 
 
 def orthogonalise(stack: Tensor) -> Tensor:
