@@ -30,6 +30,7 @@ from tohum.generation.choice import Choice
 from tohum.generation.decode import Decoder, generate
 from tohum.handle import Model
 from tohum.machine import cores, has_bf16_arithmetic
+from tohum.tokenizing.template import load_template
 
 SOURCE = ROOT / ".cache" / "pretrained" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 MODEL = WORK / "smollm2"
@@ -179,10 +180,10 @@ def lookup() -> dict[str, Any]:
     """Guesses from the prompt, on a text to be summarised; the two texts have to be the same."""
     model = Model.load(MODEL, dtype="fp32")
     text = (ROOT / "docs" / "00-basics.md").read_text("utf-8")[:3000]
-    assert model.loaded.template is not None
+    template = load_template(model.loaded.folder, model.loaded.tokenizer)
+    assert template is not None
     question = [{"role": "user", "content": f"Summarise this text:\n\n{text}"}]
-    prompt = model.loaded.tokenizer.encode(model.loaded.template.render(question, add_generation_prompt=True),
-                                           allow_special=True)
+    prompt = model.loaded.tokenizer.encode(template.render(question, add_generation_prompt=True), allow_special=True)
     rates: dict[int, list[float]] = {0: [], GUESSES: []}
     texts = {}
     for _ in range(TIMES):
