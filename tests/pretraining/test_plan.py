@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -18,7 +19,7 @@ from tohum.pretraining.resolve import resolve
 from tohum.training import budget as budgets
 from tohum.training.budget import Budget
 from tohum.training.ranks import Ranks
-from tohum.training.schedule import Shortening
+from tohum.training.schedule import ScheduleConfig, Stretch, lr_multiplier
 from tohum.training.state import TrainState
 
 from .conftest import tiny
@@ -133,27 +134,42 @@ def test_a_run_on_its_way_stands_where_its_validation_was_times_what_training_ga
     assert curve_at(0.1, 100, [line for line in lines if line["kind"] == "step"]) is None
 
 
-def test_a_slow_run_is_shortened_once_and_a_fast_one_never(monkeypatch):
+def paced(monkeypatch, pace, **options) -> tuple[TrainState, float, list[Stretch]]:
+    """A run of 100 planned steps and 100 seconds at pace(step) seconds a step: its end, the time, what was decided."""
     clock = {"now": 0.0}
     monkeypatch.setattr(budgets.time, "perf_counter", lambda: clock["now"])
     monkeypatch.setattr(budgets, "process_seconds", lambda: clock["now"])
+    budget, state, decisions = Budget(110.0, 10.0, 100, **options), TrainState(), []
+    while state.step < state.last_step(100):
+        clock["now"] += pace(state.step)
+        state = budget.check(replace(state, step=state.step + 1))
+        decisions += [state.stretch] if state.stretch and state.stretch not in decisions else []
+    return state, clock["now"], decisions
 
-    def run(pace: float) -> TrainState:
-        clock["now"] = 0.0
-        budget, state = Budget(seconds=110.0, closing_seconds=10.0, planned_steps=100), TrainState()
-        decisions = []
-        while state.step < state.last_step(100):
-            clock["now"] += pace
-            state = budget.check(TrainState(step=state.step + 1, shortening=state.shortening))
-            decisions.append(state.shortening)
-        assert len({d for d in decisions if d is not None and d.at != d.steps}) <= 1
-        return state
 
-    assert run(0.99).shortening is None
-    slow = run(1.25)
-    assert isinstance(slow.shortening, Shortening)
-    assert 25 <= slow.shortening.at < slow.shortening.steps < 100
-    assert clock["now"] <= 100.0
+@pytest.mark.parametrize("fills", [False, True])
+def test_a_slow_run_is_shortened_and_ends_in_time(monkeypatch, fills):
+    state, seconds, decisions = paced(monkeypatch, lambda _: 1.25, fills=fills)
+    assert decisions[0].at == 25
+    assert state.step < 100
+    assert 95.0 < seconds <= 100.0
+
+
+def test_a_fast_run_fills_its_budget_only_where_that_is_asked(monkeypatch):
+    assert paced(monkeypatch, lambda _: 0.5)[0].stretch is None
+    state, seconds, _ = paced(monkeypatch, lambda _: 0.5, fills=True)
+    assert 180 < state.step < 200
+    assert seconds <= 100.0
+    assert paced(monkeypatch, lambda _: 0.99, fills=True)[0].stretch is None
+
+
+def test_a_run_whose_pace_changes_is_judged_again(monkeypatch):
+    state, seconds, decisions = paced(monkeypatch, lambda step: 0.8 if step < 60 else 1.4, fills=True)
+    assert len(decisions) > 2
+    assert 90.0 < seconds <= 100.0
+    rates = [lr_multiplier(step, 100, ScheduleConfig(), decisions[-1]) for step in range(decisions[-1].at, state.step)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.1
 
 
 def test_the_budget_counts_from_the_start_of_the_process():

@@ -9,12 +9,10 @@ from tohum.evaluation.overlap import longest_shared_run
 from tohum.files import write_json, write_text
 from tohum.loading.folder import model_sha256
 from tohum.machine import process_seconds
-from tohum.pretraining.corpus import split_text, statistics
+from tohum.pretraining.corpus import OVERLAP_TEXT_BYTES, split_text, statistics
 from tohum.pretraining.plan import Plan
 from tohum.training.journal import Journal, read_lines
 from tohum.training.state import TrainState
-
-OVERLAP_TEXT_BYTES = 20_000_000  # of training text searched for runs that a sample repeats
 
 
 def close(out: Path, plan: Plan, figures: dict[str, Any], state: TrainState, data: DataFolder) -> dict[str, Any]:

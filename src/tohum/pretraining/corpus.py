@@ -16,6 +16,7 @@ from tohum.files import write_json
 FILE = "statistics.json"
 TRAIN_BYTES, VAL_BYTES = 8_000_000, 1_000_000  # read at most; larger texts are judged by their first part
 ORDERS = (1, 2, 3, 5)
+OVERLAP_TEXT_BYTES = 20_000_000  # of training text searched for runs that a sample repeats
 
 
 @dataclass(frozen=True, kw_only=True)

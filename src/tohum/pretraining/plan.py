@@ -13,7 +13,7 @@ from tohum.machine import compile_problem, process_seconds
 from tohum.model.config import ModelConfig
 from tohum.model.counting import flops_per_token, parameters
 from tohum.pretraining.config import PretrainRecipe, ResolvedRecipe, ResolvedTraining
-from tohum.pretraining.corpus import statistics
+from tohum.pretraining.corpus import OVERLAP_TEXT_BYTES, statistics
 from tohum.pretraining.memory import Memory, forecast_memory
 from tohum.pretraining.predict import Prediction, Size, predict
 from tohum.pretraining.probe import Measured, probe
@@ -22,8 +22,9 @@ from tohum.training.ranks import Ranks
 
 PROBE_SHARE, PROBE_MIN_SECONDS, PROBE_MAX_SECONDS = 0.02, 0.3, 4.0  # of the budget, per trial
 RESERVE_SHARE = 0.015  # of the budget: what a plan leaves free for a machine that slows down
-CLOSING_SECONDS = 2.5  # result, report, last save
-CHECKPOINT_SECONDS, SAMPLE_SECONDS = 0.1, 0.4  # of a model of a few million parameters
+CLOSING_SECONDS = 0.8  # result, report, last save
+OVERLAP_SECONDS_PER_BYTE = 0.6e-6  # of training text that the last samples are held against
+CHECKPOINT_SECONDS, SAMPLE_SECONDS = 0.05, 0.1  # of a model of a few million parameters
 WORTH_MEASURING_SECONDS = 20.0  # a --steps run that is over sooner is not worth a trial
 PROBE_SHARE_OF_STEPS = 0.1  # of a --steps run's first guess
 BYTES_PER_PARAMETER = 1.2  # of text seen, per number in the matrices; in runs of minutes far less than Chinchilla's
@@ -168,7 +169,9 @@ def choose_depth(data: DataFolder, flops: float) -> int:
 def closing_seconds(resolved: ResolvedRecipe, data: DataFolder, measured: Measured) -> float:
     """Work after the last step: the whole validation text, samples, the last checkpoint, the report."""
     rows = data.val_tokens / resolved.data.max_length
-    return CLOSING_SECONDS + SAMPLE_SECONDS + CHECKPOINT_SECONDS + rows * measured.row_evaluation_seconds
+    overlap = OVERLAP_SECONDS_PER_BYTE * min(data.train_bytes, OVERLAP_TEXT_BYTES)
+    return (CLOSING_SECONDS + overlap + SAMPLE_SECONDS + CHECKPOINT_SECONDS
+            + rows * measured.row_evaluation_seconds)
 
 
 def training_seconds(resolved: ResolvedRecipe, data: DataFolder, measured: Measured, steps: int) -> float:

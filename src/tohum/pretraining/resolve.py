@@ -122,7 +122,7 @@ def fill_optimizer(o: OptimizerSection, config: ModelConfig, epochs: float) -> O
     decay = DECAY_OF_REPEATS if epochs > DROPOUT_BY_EPOCHS[0][0] else DECAY_OF_FRESH_TEXT
     narrow = (REFERENCE_WIDTH / config.width) ** 0.5
     if o.kind == "muon":
-        values = {"lr": 0.02, "embedding_lr": 0.004 * narrow, "weight_decay": decay, "beta1": 0.9, "beta2": 0.95,
+        values = {"lr": 0.02, "embedding_lr": 0.012 * narrow, "weight_decay": decay, "beta1": 0.9, "beta2": 0.95,
                   "momentum": 0.95}
     else:
         values = {"lr": 0.002 * narrow, "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.99}

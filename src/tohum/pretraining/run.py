@@ -73,7 +73,7 @@ def run(out: Path, plan: Plan, built: Built, data: DataFolder, stop: StopRequest
     if ranks.is_main:
         checkpoint.sweep(out)
         rehearse_saving(out, built.parts, built.identity, t.keep_last)
-    budget = Budget(plan.budget_seconds, plan.closing_seconds, t.steps) if plan.budget_seconds else None
+    budget = Budget(plan.budget_seconds, plan.closing_seconds, t.steps, fills=True) if plan.budget_seconds else None
     forecast = Forecast(steps=t.steps, prior=plan.prediction) if ranks.is_main and plan.prediction else None
     journal = Journal(out, enabled=ranks.is_main)
     with Progress(t.steps, t.batch_tokens, enabled=ranks.is_main, overhead_seconds=plan.closing_seconds) as progress:

@@ -11,7 +11,7 @@ from tohum.training import checkpoint
 from tohum.training.checkpoint import Identity
 from tohum.training.journal import Journal
 from tohum.training.ranks import Ranks
-from tohum.training.schedule import ScheduleConfig, Shortening, lr_multiplier
+from tohum.training.schedule import ScheduleConfig, Stretch, lr_multiplier
 from tohum.training.state import TrainState
 from tohum.training.step import Parts, StepResult, optimizer_step
 from tohum.training.stopping import StopRequested, StopRequests
@@ -85,7 +85,7 @@ def train(out: Path, plan: TrainPlan, parts: Parts, identity: Identity, watch: W
         if done:
             return state
         seed_step(plan.seed, state.step, parts.ranks.rank)
-        multiplier = lr_multiplier(state.step, plan.steps, plan.schedule, state.shortening)
+        multiplier = lr_multiplier(state.step, plan.steps, plan.schedule, state.stretch)
         result = optimizer_step(parts, state.step, lr_multiplier=multiplier, clip_norm=plan.clip_norm)
         state = replace(state, step=state.step + 1, tokens=state.tokens + result.targets, loss=result.loss,
                         seconds=clock.seconds())
@@ -96,12 +96,12 @@ def train(out: Path, plan: TrainPlan, parts: Parts, identity: Identity, watch: W
 
 
 def agreed(state: TrainState, ranks: Ranks) -> TrainState:
-    """The first process decides whether a run is shortened."""
+    """The first process decides whether a run is stretched."""
     if ranks.world_size == 1:
         return state
-    own = state.shortening
-    at, steps = ranks.first([own.at, own.steps] if own else [0, 0])
-    return replace(state, shortening=Shortening(at=at, steps=steps) if at else None)
+    own = state.stretch
+    at, steps, position = ranks.first([own.at, own.steps, own.position] if own else [0, 0, 0])
+    return replace(state, stretch=Stretch(at=int(at), steps=int(steps), position=position) if at else None)
 
 
 def due(step: int, every: int) -> bool:

@@ -47,9 +47,9 @@ class Ranks:
         """True everywhere when it is true anywhere: all ranks stop at the same step."""
         return flag if self.world_size == 1 else bool(self.sum(torch.tensor(float(flag))) > 0)
 
-    def first(self, values: Sequence[int]) -> list[int]:
+    def first(self, values: Sequence[float]) -> list[float]:
         """The first process's numbers, everywhere: what depends on a clock is decided once."""
-        own = torch.tensor(values if self.is_main else [0] * len(values), dtype=torch.int64)
+        own = torch.tensor(values if self.is_main else [0] * len(values), dtype=torch.float64)
         return self.sum(own).tolist()
 
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:

@@ -17,22 +17,29 @@ class ScheduleConfig(Config):
     floor_fraction: NonNegativeFloat = Field(default=0.0, le=1.0)  # of the peak, at the end
 
 
-class Shortening(Config):
-    """A run that turned out slower: from step `at` on, the rest of the schedule is run through in fewer steps."""
+class Stretch(Config):
+    """A run at another pace than planned: from step `at` on, the rest of the schedule is run through in fewer steps
+    or in more."""
 
     at: PositiveInt
     steps: PositiveInt  # new total
+    position: NonNegativeFloat  # planned steps that the schedule is through at `at`
 
 
-def lr_multiplier(step: int, steps: int, schedule: ScheduleConfig, shortening: Shortening | None = None) -> float:
+def schedule_position(step: int, steps: int, stretch: Stretch | None) -> float:
+    """Where `step` stands among the `steps` that were planned."""
+    if stretch is None or step < stretch.at:
+        return float(step)
+    rest = max(1, stretch.steps - stretch.at)
+    return stretch.position + (step - stretch.at) * (steps - stretch.position) / rest
+
+
+def lr_multiplier(step: int, steps: int, schedule: ScheduleConfig, stretch: Stretch | None = None) -> float:
     """Multiplier for 0-based `step` of `steps`; > 0 at step 0, and the warm-up never eats the whole run.
 
     The first step has 1/warmup of the peak; the last step is the last value above the floor.
     """
-    position = float(step)
-    if shortening and step >= shortening.at:
-        rest = max(1, shortening.steps - shortening.at)
-        position = shortening.at + (step - shortening.at) * (steps - shortening.at) / rest
+    position = schedule_position(step, steps, stretch)
     warmup = min(round(schedule.warmup_fraction * steps), steps // 2)
     if position < warmup:
         return (position + 1) / (warmup + 1)

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from tohum.training.schedule import Shortening
+from tohum.training.schedule import Stretch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +19,11 @@ class TrainState:
     best_step: int = 0
     evaluations_since_best: int = 0
     sampled_step: int = 0
-    shortening: Shortening | None = None
+    stretch: Stretch | None = None
 
     def last_step(self, planned: int) -> int:
-        """Steps of the whole run, shortened or not."""
-        return self.shortening.steps if self.shortening else planned
+        """Steps of the whole run, as they stand now."""
+        return self.stretch.steps if self.stretch else planned
 
     def evaluated(self, loss: float) -> "TrainState":
         """After a validation loss; keeps the best and counts evaluations without a gain."""
@@ -34,10 +34,10 @@ class TrainState:
 
     def to_json(self) -> dict[str, Any]:
         values = asdict(self)
-        values["shortening"] = self.shortening.model_dump() if self.shortening else None
+        values["stretch"] = self.stretch.model_dump() if self.stretch else None
         return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "TrainState":
-        shortening = values.get("shortening")
-        return cls(**values | {"shortening": Shortening(**shortening) if shortening else None})
+        stretch = values.get("stretch")
+        return cls(**values | {"stretch": Stretch(**stretch) if stretch else None})
