@@ -7,8 +7,8 @@ encoding alone, of texts that are in memory, with the same vocabulary on as many
 """
 
 import argparse
+import contextlib
 import json
-import os
 import random
 import re
 import shutil
@@ -75,7 +75,7 @@ def main() -> None:
     size = corpus.stat().st_size
     rows = {name: {key: median(entry[key] for entry in entries) for key in entries[0]}
             for name, entries in found.items()}
-    assert rows["ours"]["tokens"] == rows["theirs"]["tokens"], "the two encoders differ"
+    assert rows["ours"]["tokens"] == rows["theirs"]["tokens"], f"the two encoders differ: {rows}"
     rates = {name: size / row["seconds"] / 1e6 for name, row in rows.items()}
     record("prepare_speed", {
         "bytes": size, "real_bytes": real_bytes, "rows": [row(
@@ -184,12 +184,17 @@ def run(command: list[str]) -> tuple[dict[str, Any], float]:
     """The object that a command prints last, and the largest resident memory of its process in bytes."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=out, stderr=errors)
-        _, status, usage = os.wait4(process.pid, 0)
+        peak = 0.0  # getrusage would begin with the memory of this process, from which the other one was forked
+        while process.poll() is None:
+            with contextlib.suppress(OSError):
+                found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
+                peak = max(peak, float(found[1]) * 1024 if found else 0.0)
+            time.sleep(0.02)
         out.seek(0)
         errors.seek(0)
-        if status:
+        if process.returncode:
             sys.exit(errors.read()[-2000:])
-        return json.loads(out.read()), float(usage.ru_maxrss * 1024)
+        return json.loads(out.read()), peak
 
 
 if __name__ == "__main__":

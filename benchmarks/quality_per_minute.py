@@ -4,11 +4,14 @@
     budget 10s   what nanoGPT's own recipe reaches in 60 s
 
 Three seeds each, the median; bits per byte over the whole validation text. Our clock starts with the process: import,
-planning and a compilation count; the final evaluation does not, as with theirs. Theirs were measured on another machine
-(AVX-512, bf16), once: 2.264 and 2.963.
+planning and a compilation count; the final evaluation does not, as with theirs, so the budget that is asked for is that
+much longer, and `clock_seconds` says when the last step was done. Theirs were measured on another machine (AVX-512),
+once: 2.264 and 2.963.
 """
 
+import json
 import statistics
+from pathlib import Path
 from typing import Any
 
 from benchmarks.common import CORPORA, WORK, prepared, record, shown, tohum
@@ -16,7 +19,16 @@ from benchmarks.rows import row
 
 SEEDS = (1, 2, 3)
 NOTE = "the peers were measured once, on another machine (two cores with AVX-512 and bf16 arithmetic)"
-GOALS = {"80s": (2.264, "nanochat, 240 s"), "10s": (2.963, "nanoGPT, 60 s")}
+GOALS = {80.0: (2.264, "nanochat, 240 s"), 10.0: (2.963, "nanoGPT, 60 s")}  # by seconds on the clock
+CLOSING_SECONDS = 1.5  # evaluation, report
+
+
+def clock_seconds(run: Path, process_seconds: float) -> float:
+    """Seconds from the start of the process to the end of the last step (the report's own time is left in)."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    last = max(line["seconds"] for line in lines if line["kind"] == "step")
+    end = next(line["seconds"] for line in lines if line.get("event") == "finished")
+    return process_seconds - (end - last)
 
 
 def main() -> None:
@@ -24,16 +36,19 @@ def main() -> None:
     data = prepared("tinyshakespeare", CORPORA["tinyshakespeare"], kind="char")
     runs: list[dict[str, Any]] = []
     rows = []
-    for budget, (goal, peer) in GOALS.items():
+    for seconds, (goal, peer) in GOALS.items():
         for seed in SEEDS:
-            done = tohum("pretrain", "--data", data, "--budget", budget, "--seed", seed, "--out",
-                         WORK / f"quality-{budget}-{seed}", "--force")
-            runs.append({"budget": budget, "seed": seed} | shown(
-                done, "val_bits_per_byte", "parameters", "steps", "process_seconds", "peak_memory_bytes"))
+            out = WORK / f"quality-{seconds:.0f}-{seed}"
+            done = tohum("pretrain", "--data", data, "--budget", f"{seconds + CLOSING_SECONDS}s", "--seed", seed,
+                         "--out", out, "--force")
+            runs.append({"seconds": seconds, "seed": seed} | shown(
+                done, "val_bits_per_byte", "parameters", "steps", "process_seconds", "peak_memory_bytes")
+                | {"clock_seconds": clock_seconds(out, done["process_seconds"])})
             print(runs[-1], flush=True)
-        mine = [run for run in runs if run["budget"] == budget]
-        rows.append(row(f"tinyshakespeare, --budget {budget}", unit="bits per byte", note=NOTE, goal=1.0,
-                        ours=statistics.median(run["val_bits_per_byte"] for run in mine), peer=goal, peer_name=peer,
+        mine = [run for run in runs if run["seconds"] == seconds]
+        rows.append(row(f"tinyshakespeare characters, {seconds:.0f} s from the start of the process",
+                        unit="bits per byte", note=NOTE, goal=1.0, peer=goal, peer_name=peer,
+                        ours=statistics.median(run["val_bits_per_byte"] for run in mine),
                         memory=max(run["peak_memory_bytes"] for run in mine)))
     record("quality_per_minute", {"rows": rows, "runs": runs})
 
