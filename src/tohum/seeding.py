@@ -29,7 +29,12 @@ def generator(seed: int, purpose: str, *numbers: int, device: str = "cpu") -> to
 
 def seed_step(seed: int, step: int, rank: int) -> None:
     """Make everything drawn from torch's global generators in this step a function of (seed, step, rank)."""
-    torch.manual_seed(derive(seed, "step", step, rank))
+    number = derive(seed, "step", step, rank)
+    torch.default_generator.manual_seed(number)  # torch.manual_seed keeps a stack trace for each GPU that is not there
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(number)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(number)
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from tohum.pretraining.corpus import OVERLAP_TEXT_BYTES, statistics
 from tohum.pretraining.memory import Memory, forecast_memory
 from tohum.pretraining.predict import Prediction, Size, predict
 from tohum.pretraining.probe import Measured, probe
-from tohum.pretraining.resolve import EVALUATIONS, SAMPLES, evaluation_rows, resolve
+from tohum.pretraining.resolve import EVALUATIONS, SAMPLES, evaluation_rows, longest_window, resolve
 from tohum.training.ranks import Ranks
 
 PROBE_SHARE, PROBE_MIN_SECONDS, PROBE_MAX_SECONDS = 0.02, 0.3, 4.0  # of the budget, per trial
@@ -33,6 +33,7 @@ MAX_DEPTH = 24
 MAX_TRIALS = 3
 NOMINAL_STEPS = 1000  # of a trial's recipe, until the number of steps is known
 SHORT_RUN_TOKENS, SHORT_BATCH_TOKENS = 6_000_000, 2048  # few tokens are better spent in more, smaller steps
+SHORTEST_RUN_TOKENS, SHORT_WINDOW = 1_000_000, 128  # too few to learn from what stands farther back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,16 +132,18 @@ def choose(recipe: PretrainRecipe, data: DataFolder, flops: float) -> PretrainRe
     depth = None if fixed else choose_depth(data, flops)
     _, config = resolve(with_steps(recipe, depth, 1), data)
     tokens = flops / flops_per_token(config, config.context)
-    return with_steps(recipe, depth, NOMINAL_STEPS, SHORT_BATCH_TOKENS if tokens < SHORT_RUN_TOKENS else None)
+    window = min(SHORT_WINDOW, longest_window(data)) if tokens < SHORTEST_RUN_TOKENS else None
+    return with_steps(recipe, depth, NOMINAL_STEPS, SHORT_BATCH_TOKENS if tokens < SHORT_RUN_TOKENS else None, window)
 
 
-def with_steps(recipe: PretrainRecipe, depth: int | None, steps: int,
-               batch_tokens: int | None = None) -> PretrainRecipe:
+def with_steps(recipe: PretrainRecipe, depth: int | None, steps: int, batch_tokens: int | None = None,
+               max_length: int | None = None) -> PretrainRecipe:
     """The recipe as a --steps recipe; what is None keeps the recipe's own."""
     model = recipe.model if depth is None else recipe.model.replace(depth=depth)
     training = recipe.training.model_dump() | {"budget": None, "tokens": None, "steps": steps}
     training["batch_tokens"] = training["batch_tokens"] or batch_tokens
-    return recipe.replace(model=model.model_dump(), training=training)
+    section = recipe.data.model_dump() | {"max_length": recipe.data.max_length or max_length}
+    return recipe.replace(model=model.model_dump(), training=training, data=section)
 
 
 def nominal_flops_per_second(t: ResolvedTraining) -> float:
