@@ -49,8 +49,13 @@ def encode():
     tokens += sum(map(len, encoded)) + len(batch)  # ours ends every document with one more
     batch = []
 
+seen = set()  # ours drops copies and what is empty
 for line in open(sys.argv[2], encoding="utf-8"):
-    batch.append(json.loads(line)["text"])
+    text = json.loads(line)["text"]
+    if not text or hash(text) in seen:
+        continue
+    seen.add(hash(text))
+    batch.append(text)
     if len(batch) == 1000:
         encode()
 encode()

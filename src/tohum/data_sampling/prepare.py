@@ -2,12 +2,14 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tohum.data_sampling.config import PrepareConfig
 from tohum.data_sampling.index import (
@@ -116,8 +118,7 @@ def encode_source(pieces: Iterator[Piece], tokenizer: Tokenizer, encode: Encode,
                   parts: dict[str, PartWriter], report: Callable[[int], None]) -> None:
     """Encode in batches and append each document to its side, with the marks that the tokenizer wants."""
     before, after = (np.asarray(marks, np.uint32) for marks in document_marks(tokenizer))
-    for batch in batches(pieces):
-        encoded = encode([piece.text for piece in batch])
+    for batch, encoded in encoded_ahead(batches(pieces), encode):
         largest = max((int(ids.max()) for ids in encoded if len(ids)), default=0)
         if largest >= tokenizer.vocab_size:
             raise DataError(f"the tokenizer gave id {largest}, but has {tokenizer.vocab_size} entries")
@@ -129,6 +130,20 @@ def encode_source(pieces: Iterator[Piece], tokenizer: Tokenizer, encode: Encode,
             part.add(whole, starts=piece.starts or not part.documents,
                      text_bytes=len(piece.text.encode("utf-8")))
         report(sum(len(piece.text) for piece in batch))
+
+
+def encoded_ahead(groups: Iterable[list[Piece]],
+                  encode: Encode) -> Iterator[tuple[list[Piece], list[NDArray[np.uint32]]]]:
+    """Each batch with its ids; the next one is encoded while this one is written and another is read."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: tuple[list[Piece], Future[list[NDArray[np.uint32]]]] | None = None
+        for batch in groups:
+            started = batch, pool.submit(encode, [piece.text for piece in batch])
+            if waiting:
+                yield waiting[0], waiting[1].result()
+            waiting = started
+        if waiting:
+            yield waiting[0], waiting[1].result()
 
 
 def document_marks(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
