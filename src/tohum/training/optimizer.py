@@ -89,11 +89,12 @@ class AdamW:
 
     def update(self, names: list[str], lr: float, weight_decay: float) -> None:
         """Parameters of one format on one device."""
-        parameters = [self.parameters[name] for name in names]
+        parameters: list[Tensor] = [self.parameters[name] for name in names]
+        gradients = [p.grad for p in parameters if p.grad is not None]
         steps, first, second = ([self.state[name][key] for name in names] for key in ("step", "exp_avg", "exp_avg_sq"))
         torch._foreach_add_(steps, 1)
         torch._fused_adamw_(
-            parameters, [p.grad for p in parameters], first, second, [], steps, amsgrad=False, maximize=False, lr=lr,
+            parameters, gradients, first, second, [], steps, amsgrad=False, maximize=False, lr=lr,
             beta1=self.config.beta1, beta2=self.config.beta2, weight_decay=weight_decay, eps=1e-10)
 
 
