@@ -37,6 +37,7 @@ MODEL = WORK / "smollm2"
 NEW, PROMPT, LONG, TIMES = 24, 16, 448, 5
 GUESSES, SUMMARY = 8, 128
 PARAMETERS = 134_515_008  # of SmolLM2-135M, its tied head once: every one is read for a token
+IN_BLOCKS = PARAMETERS - 49_152 * 576  # what a prompt is multiplied with; its head sees the last token alone
 BYTES = {"fp32": 4.0, "bf16": 2.0, "int8": 1.0 + 4 / 576}
 WORK_ITEMS = (("decode", 1), ("decode", 8), ("prefill", 1))
 NAMES = {("decode", 1): "decoding, 1 row", ("decode", 8): "decoding, 8 rows", ("prefill", 1): "a prompt of 448"}
@@ -157,7 +158,7 @@ def share_of_limit(what: str, count: int, kind: str, rate: float) -> dict[str, A
     """Ours against the memory's read rate (one row) or the fastest product (a prompt), measured now."""
     if what == "prefill":
         limit, of = product_limit()
-        return {"limit": limit, "limit_format": of, "share_of_limit": rate * 2 * PARAMETERS / limit}
+        return {"limit": limit, "limit_format": of, "share_of_limit": rate * 2 * IN_BLOCKS / limit}
     if count > 1:
         return {}
     limit = read_limit()
