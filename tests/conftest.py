@@ -1,11 +1,14 @@
 """Fixtures that several stages share."""
 
+import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from tohum.kernels import build
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -17,6 +20,19 @@ def shared_data() -> Path:
     if not (folder / "SOURCES.md").is_file():
         pytest.skip(f"no test data in {folder}; set TOHUM_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def compiled() -> Callable[[str], ctypes.CDLL]:
+    """work -> its kernels; a skip where there is no compiler, a failure where there is one that does not make them."""
+    def of(work: str) -> ctypes.CDLL:
+        try:
+            build.compiler()
+        except build.KernelError:
+            pytest.skip("no C compiler")
+        return build.load(work)
+
+    return of
 
 
 @pytest.fixture

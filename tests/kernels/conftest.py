@@ -3,15 +3,10 @@
 
 import pytest
 
-from tohum.kernels.build import library
-
 
 @pytest.fixture(scope="session")
-def kernels():
-    found = library()
-    if found is None:
-        pytest.skip("no C compiler that makes the kernels")
-    return found
+def kernels(compiled):
+    return compiled("decoding")
 
 
 @pytest.fixture(autouse=True)

@@ -107,6 +107,14 @@ def test_restored_state_gives_the_same_bits_as_no_interruption(kind):
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), broken.parameters(), strict=True))
 
 
+def test_restoring_state_of_another_shape_is_refused():
+    toy = toy_with_gradients()
+    state = Optimizer(toy, OptimizerConfig()).state()
+    state["adamw.embedding.weight.exp_avg"] = torch.zeros(1)  # which a copy would spread over all rows
+    with pytest.raises(KeyError, match=r"embedding\.weight\.exp_avg: shape"):
+        Optimizer(toy, OptimizerConfig()).restore(state)
+
+
 def test_restoring_incomplete_state_is_refused():
     toy = toy_with_gradients()
     optimizer = Optimizer(toy, OptimizerConfig())

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tohum.training.schedule import ScheduleConfig, Stretch, lr_multiplier
+from tohum.training.state import TrainState
 
 KINDS = ("cosine", "linear", "wsd", "constant")
 
@@ -44,3 +45,9 @@ def test_a_shortened_run_changes_nothing_before_and_still_ends_its_schedule(at, 
         assert lr_multiplier(step, 100, schedule, stretch) == lr_multiplier(step, 100, schedule)
     end = lr_multiplier(at + steps, 100, schedule, stretch)
     assert end == pytest.approx(lr_multiplier(100, 100, schedule))
+
+
+def test_a_checkpoint_from_before_runs_were_filled_is_read():
+    for older, wanted in ((None, None), ({"at": 30, "steps": 60}, Stretch(at=30, steps=60, position=30))):
+        values = {"step": 40, "tokens": 400, "shortening": older}
+        assert TrainState.from_json(values) == TrainState(step=40, tokens=400, stretch=wanted)

@@ -1,1 +1,1 @@
-"""Kernels: C for the few tokens of a decoding step and for learning merges, compiled here when first needed."""
+"""Kernels: C for decoding steps, for training steps and for learning merges, compiled here when first needed."""

@@ -7,8 +7,8 @@
     cc -O3 -march=native ...  ->  ~/.cache/tohum/kernels/<sha of source, flags, compiler and processor>.so
 
 Three seconds, once for each machine and version. The file is code that runs, so its folder belongs to the user alone,
-and one that others could write to is refused. Threads of decoding are those of the OpenMP library that torch has
-loaded. Where anything is missing, torch or `tokenizers` do the work, and one line on stderr says so.
+and one that others could write to is refused. Threads are those of the OpenMP library that torch has loaded; learning
+merges has Python's. Where anything is missing, torch or `tokenizers` do the work, and one line on stderr says so.
 """
 
 import ctypes

@@ -14,7 +14,7 @@
 typedef struct { int32_t *at; int64_t count, room; } List; /* of words */
 typedef struct { uint64_t pair; int64_t count; List new_in; } Pair; /* new_in: words that got it by this merge */
 typedef struct { int64_t count, made; uint64_t pair; List words; } Entry; /* made: at which merge */
-typedef struct { int32_t start, bytes; } Spelling;
+typedef struct { int64_t start, bytes; } Spelling;
 
 typedef struct {
     int32_t *ids;               /* of all words, side by side */
@@ -129,7 +129,7 @@ static void push_touched(Learner *l, int64_t merge) {
 /* The id of a + b: a new one, or that of an older token with the same spelling. */
 static int32_t id_of(Learner *l, int32_t a, int32_t b, int32_t fresh) {
     const Spelling left = l->spelling[a], right = l->spelling[b];
-    const int32_t bytes = left.bytes + right.bytes;
+    const int64_t bytes = left.bytes + right.bytes;
     while (l->text_used + bytes > l->text_room && !l->failed) l->text = larger(l, l->text, &l->text_room, 1);
     if (l->failed) return fresh;
     uint8_t *text = l->text + l->text_used;
@@ -141,7 +141,7 @@ static int32_t id_of(Learner *l, int32_t a, int32_t b, int32_t fresh) {
         if (other.bytes == bytes && !memcmp(l->text + other.start, text, (size_t)bytes)) return l->known[at] - 1;
     }
     l->known[at] = fresh + 1;
-    l->spelling[fresh] = (Spelling){(int32_t)l->text_used, bytes};
+    l->spelling[fresh] = (Spelling){l->text_used, bytes};
     l->text_used += bytes;
     return fresh;
 }
@@ -171,6 +171,10 @@ static void merge_in(Learner *l, int32_t word, int32_t a, int32_t b, int32_t mad
 
 static void take_words(Learner *l, const Words *words, const int32_t *byte_ids) {
     int64_t bytes = 0, word = 0;
+    if (words->count > INT32_MAX) { /* numbers of words have 32 bits */
+        l->failed = 1;
+        return;
+    }
     for (int64_t i = 0; i < words->slots; i++) bytes += words->table[i] ? words->table[i]->bytes : 0;
     l->ids = malloc((size_t)(bytes + 1) * sizeof *l->ids);
     l->start = malloc((size_t)(words->count + 1) * sizeof *l->start);

@@ -6,13 +6,13 @@
        rotation       reads x, writes y; backward is the rotation back
        silu(g) * u    forward reads two, writes one         backward reads three, writes two
 
-   All in float32. Rows are shared among threads; sums over rows (a weight's gradient) are made in PARTS of fixed size,
+   All in float32. Rows are shared among threads; sums over rows (a weight's gradient) are made in `parts` of fixed size,
    so that a result does not depend on the number of threads. Widths are multiples of eight. */
 
 #include <omp.h>
 #include "vectors.h"
 
-enum { PARTS = 16, SMALL = 1 << 14 }; /* sums over rows; numbers that one thread does alone */
+enum { SMALL = 1 << 14 }; /* numbers that one thread does alone */
 
 INLINE vec at(const float *numbers, int64_t i) { return load(numbers, i, FLOAT32); }
 
@@ -30,15 +30,15 @@ void tohum_rms(const float *x, const float *weight, float *y, float *scale, int6
     }
 }
 
-/* With n = x * scale and u = gradient * weight: dx = scale * (u - n * mean(u n)); sums (PARTS, width) of gradient * n
+/* With n = x * scale and u = gradient * weight: dx = scale * (u - n * mean(u n)); sums (parts, width) of gradient * n
    over the rows of each part. */
 void tohum_rms_backward(const float *gradient, const float *x, const float *weight, const float *scale, float *dx,
-                        float *sums, int64_t rows, int64_t width, int64_t threads) {
+                        float *sums, int64_t parts, int64_t rows, int64_t width, int64_t threads) {
 #pragma omp parallel for num_threads(threads) if (rows * width > SMALL)
-    for (int64_t part = 0; part < PARTS; part++) {
+    for (int64_t part = 0; part < parts; part++) {
         float *sum = sums + part * width;
         for (int64_t i = 0; i < width; i += LANES) store(sum, i, all(0.0f));
-        for (int64_t r = rows * part / PARTS; r < rows * (part + 1) / PARTS; r++) {
+        for (int64_t r = rows * part / parts; r < rows * (part + 1) / parts; r++) {
             const float *g = gradient + r * width, *a = x + r * width, s = scale[r];
             vec products = {0};
             for (int64_t i = 0; i < width; i += LANES) {

@@ -12,7 +12,7 @@ from torch import Tensor
 from tohum.kernels.build import library
 from tohum.kernels.structs import LANES
 
-PARTS = 16  # as in training.c
+PARTS = 16  # of the rows whose sum is a weight's gradient; each is one thread's work
 Number, Exact = ctypes.c_int64, ctypes.c_double
 
 
@@ -35,8 +35,8 @@ def rms_backward(gradient: Tensor, x: Tensor, weight: Tensor, scale: Tensor) -> 
     """Gradients of x (…, D) and of the weight (D,)."""
     gradient, x = gradient.contiguous(), x.contiguous()
     made, sums = torch.empty_like(x), x.new_empty((PARTS, x.shape[-1]))
-    call().tohum_rms_backward(at(gradient), at(x), at(weight), at(scale), at(made), at(sums), Number(scale.numel()),
-                              Number(x.shape[-1]), threads())
+    call().tohum_rms_backward(at(gradient), at(x), at(weight), at(scale), at(made), at(sums), Number(PARTS),
+                              Number(scale.numel()), Number(x.shape[-1]), threads())
     return made, sums.sum(dim=0)
 
 

@@ -8,7 +8,7 @@ import ctypes
 import functools
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import accumulate
 from queue import SimpleQueue
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Regex, pre_tokenizers
 
+from tohum.errors import DataError
 from tohum.kernels.build import library
 from tohum.machine import cores
 from tohum.tokenizing.alphabet import BYTES
@@ -40,7 +41,7 @@ def learn_merges(texts: Iterable[str], *, pattern: str, vocab_size: int,
                  specials: int) -> tuple[list[str], list[tuple[str, str]]]:
     """Entries of a vocabulary behind its `specials` (first the 256 bytes) and merges, in GPT-2's alphabet.
 
-    Raises MemoryError. Needs `can_learn(pattern)`.
+    Raises DataError where memory is short. Needs `can_learn(pattern)`.
     """
     found = library("learning merges")
     assert found is not None
@@ -135,6 +136,7 @@ def merge(found: ctypes.CDLL, pool: ThreadPoolExecutor, table: ctypes.c_void_p, 
         count = running.result()
     except BaseException:
         stop.value = 1
+        wait([running])  # it reads and writes what this function holds
         raise
     refuse_failure(count < 0)
     return merged[:count]
@@ -151,6 +153,6 @@ def spelled(merged: NDArray[Any], specials: int) -> tuple[list[str], list[tuple[
 
 
 def refuse_failure(failed: int | bool) -> None:
-    """Raises MemoryError."""
+    """Raises DataError."""
     if failed:
-        raise MemoryError("no memory for the words of this text")
+        raise DataError("no memory for the different words of this text; learn from less of it with --train-bytes")

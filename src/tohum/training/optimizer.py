@@ -57,8 +57,10 @@ class Optimizer:
         return tensors
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `state()` gave; raises KeyError when a tensor is missing."""
+        """Take over what `state()` gave; raises KeyError when a tensor is missing or has another shape."""
         for name, value in self.state().items():
+            if tensors[name].shape != value.shape:
+                raise KeyError(f"{name}: shape {tuple(tensors[name].shape)}, not {tuple(value.shape)}")
             value.copy_(tensors[name])
 
 

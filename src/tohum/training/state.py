@@ -39,5 +39,8 @@ class TrainState:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "TrainState":
-        stretch = values.get("stretch")
-        return cls(**values | {"stretch": Stretch(**stretch) if stretch else None})
+        stretch, older = values.get("stretch"), values.get("shortening")  # of checkpoints from before runs were filled
+        if older:
+            stretch = older | {"position": older["at"]}
+        known = {key: value for key, value in values.items() if key != "shortening"}
+        return cls(**known | {"stretch": Stretch(**stretch) if stretch else None})
