@@ -1,17 +1,20 @@
-"""What a larger model, window, batch or corpus costs: `python -m benchmarks.cost_over_size [--megabytes 1 10 …]`.
+"""What a larger model, window, batch or corpus costs: `python -m benchmarks.cost_over_size [--again]`.
 
 One dial at a time around depth 6, windows of 256 tokens, 8 windows a step, a corpus of 10 MB. Steps are measured by
 `tohum plan` (it trains for some seconds), corpora by `tohum data prepare`. Rates and memory go to
 benchmarks/results/cost_over_size.json, the pictures to docs/images/cost-*.svg.
 
-Steps of windows beyond 2,048 tokens hold one window: passes are of one window there, whatever the step holds.
+Every point is kept under .cache/ as it comes, and what is there is not measured again unless `--again` is given: the
+whole takes half an hour. Steps of windows beyond 2,048 tokens hold one window, for a pass does.
 """
 
 import argparse
+import json
 import math
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from benchmarks.plot import Panel, write_plot
 from benchmarks.prepare_speed import FOLDER, make_corpus, run
 
 DEPTH, CONTEXT, ROWS = 6, 256, 8
+POINTS = FOLDER / "cost_over_size.jsonl"
 STEP_TOKENS = CONTEXT * ROWS
 DIALS = {
     "depth": (2, 3, 4, 6, 8, 12, 16),
@@ -36,20 +40,34 @@ def main() -> None:
     """Measure, keep, draw."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--megabytes", type=int, nargs="+", default=[1, 10, 100, 1000])
+    parser.add_argument("--again", action="store_true", help="measure every point anew")
     options = parser.parse_args()
     if len(set(options.megabytes)) < 3:
         parser.error("--megabytes: three different sizes at least, or there is no curve")
+    if options.again:
+        POINTS.unlink(missing_ok=True)
     tokenizer = learned_tokenizer()
-    data, _ = prepared(10, tokenizer)
-    found: dict[str, list[dict[str, float]]] = {}
+    data = FOLDER / "data-10"
+    found = {"corpus": [kept("corpus", size, lambda size=size: prepared(size, tokenizer))
+                        for size in sorted({10, *options.megabytes})]}
     for dial, values in DIALS.items():
-        found[dial] = [step(data, dial, value) for value in values]
-        print(dial, found[dial], flush=True)
-    found["corpus"] = [prepared(size, tokenizer)[1] for size in options.megabytes]
+        found[dial] = [kept(dial, value, lambda dial=dial, value=value: step(data, dial, value)) for value in values]
     described = {dial: describe(points) for dial, points in found.items()}
     record("cost_over_size", {"points": found, "exponents": described, "units": UNITS})
     for dial, points in found.items():
         draw(dial, points)
+
+
+def kept(dial: str, size: int, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """The point from an earlier call, or measured now."""
+    known = [json.loads(line) for line in POINTS.read_text("utf-8").splitlines()] if POINTS.is_file() else []
+    point = next((point for point in known if (point["dial"], point["size"]) == (dial, size)), None)
+    if point is None:
+        point = {"dial": dial, **measure()}
+        with POINTS.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(point) + "\n")
+        print(point, flush=True)
+    return point
 
 
 def learned_tokenizer() -> Path:
@@ -60,8 +78,8 @@ def learned_tokenizer() -> Path:
     return folder
 
 
-def prepared(megabytes: int, tokenizer: Path) -> tuple[Path, dict[str, float]]:
-    """A data folder of a corpus, and what the command took."""
+def prepared(megabytes: int, tokenizer: Path) -> dict[str, float]:
+    """What `tohum data prepare` takes for a corpus; the data of 10 MB stays for the other dials."""
     corpus, _ = make_corpus(megabytes * 1_000_000)
     out = FOLDER / f"data-{megabytes}"
     shutil.rmtree(out, ignore_errors=True)
@@ -71,7 +89,7 @@ def prepared(megabytes: int, tokenizer: Path) -> tuple[Path, dict[str, float]]:
     seconds = time.perf_counter() - started
     if megabytes != 10:
         shutil.rmtree(out)
-    return out, {"size": megabytes, "rate": corpus.stat().st_size / seconds / 1e6, "memory": peak, "seconds": seconds}
+    return {"size": megabytes, "rate": corpus.stat().st_size / seconds / 1e6, "memory": peak, "seconds": seconds}
 
 
 def step(data: Path, dial: str, value: int) -> dict[str, float]:

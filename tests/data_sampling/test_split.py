@@ -11,7 +11,7 @@ from tohum.documents.document import Document
 
 def split(sources: list[list[str]], val_fraction: float = 0.1) -> tuple[Splitter, list[list[Piece]]]:
     streams = [[Document(text, f"{n}") for n, text in enumerate(texts)] for texts in sources]
-    splitter = Splitter([scan(documents, lambda size: None) for documents in streams], val_fraction)
+    splitter = Splitter([scan(documents) for documents in streams], val_fraction)
     return splitter, [list(splitter.pieces(n, documents)) for n, documents in enumerate(streams)]
 
 
@@ -90,7 +90,7 @@ def test_a_document_in_pieces_is_split_as_if_it_were_whole():
     texts = words(4, 40)
     whole = [Document(text, "") for text in texts]
     torn = [part for text in texts for part in (Document(text[:3], "", continues=True), Document(text[3:], ""))]
-    scans = [scan(whole, lambda size: None), scan(torn, lambda size: None)]
+    scans = [scan(whole), scan(torn)]
     assert scans[0].documents == scans[1].documents == 40
     assert np.array_equal(scans[0].by_bucket, scans[1].by_bucket)
     pieces = [list(Splitter([found], 0.2).pieces(0, documents))

@@ -2,16 +2,16 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tohum.data_sampling.config import PrepareConfig
+from tohum.data_sampling.encoder import Encoder, Ids, utf8_length
 from tohum.data_sampling.index import (
     DTYPES,
     FORMAT_VERSION,
@@ -26,19 +26,14 @@ from tohum.data_sampling.index import (
 from tohum.data_sampling.mixture import integer_shares
 from tohum.data_sampling.reuse import may_write, reusable
 from tohum.data_sampling.shards import DataFolder
-from tohum.data_sampling.split import Piece, Splitter, scan
+from tohum.data_sampling.split import Piece, Scan, Side, Splitter, scan_if_small, watched
+from tohum.data_sampling.spool import Spool
 from tohum.data_sampling.writer import PartWriter
-from tohum.documents.document import Source, cut
+from tohum.documents.document import Source
 from tohum.documents.source import open_sources
 from tohum.errors import ConfigError, DataError
 from tohum.files import refuse_existing, sha256_file, write_directory, write_json
-from tohum.tokenizing.fast import Encode
 from tohum.tokenizing.tokenizer import Tokenizer
-
-# The `tokenizers` library needs some hundred bytes per character while it encodes, so these bound the memory.
-STRETCH_CHARACTERS = 2**17  # longer documents are encoded in several stretches, on all cores
-BATCH_CHARACTERS = 2**19  # encoded at once
-BATCH_PIECES = 4096
 
 Progress = Callable[[str, int, int], None]  # phase, done, total; in bytes or characters
 
@@ -90,21 +85,33 @@ def check_weights(settings: PrepareConfig, names: list[str]) -> None:
 
 
 def write_parts(draft: Path, work: Work) -> Index:
-    """Two passes over the text: count and decide the split, then encode and write."""
-    total = sum(source.bytes for source in work.sources)
-    reading = Counter("reading", total, work.progress)
-    scans = [scan(source.documents(), reading.add) for source in work.sources]
-    splitter = Splitter(scans, work.settings.val_fraction)
-    characters = sum(found.characters for found in scans)
-    encoding, encode = Counter("encoding", characters, work.progress), work.tokenizer.corpus_encoder(characters)
-    numbers = itertools.count()
+    """Encode every source and write its two sides.
+
+    A large source is encoded while it is read for the first and only time; its ids wait in a spool until all sources
+    are known, and with them the split. A small one is cut somewhere inside, so it is read first and encoded then.
+    """
+    size = sum(source.bytes for source in work.sources)
     dtype = "uint32" if work.tokenizer.vocab_size >= UINT32_FROM else "uint16"
-    entries = []
+    encoder, encoding = Encoder(work.tokenizer, size), Counter("encoding", size, work.progress)
+    scans: list[Scan] = []
+    spools: list[Spool | None] = []
     for number, source in enumerate(work.sources):
+        found = scan_if_small(source.documents(), Counter("reading", source.bytes, work.progress).add)
+        spools.append(None if found else Spool(draft, f"waiting_{number:05d}", DTYPES[dtype]))
+        scans.append(found or Scan())
+        if spool := spools[-1]:
+            with spool.filling():
+                for batch, ids in encoder.encoded(watched(source.documents(), scans[-1]), encoding.add):
+                    spool.add(batch, ids)
+    splitter, numbers, entries = Splitter(scans, work.settings.val_fraction), itertools.count(), []
+    for number, (source, spool) in enumerate(zip(work.sources, spools, strict=True)):
         parts = {side: PartWriter(draft, f"documents_{number:05d}_{side}.bin", dtype=DTYPES[dtype],
                                   shard_tokens=work.settings.shard_tokens, numbers=numbers)
-                 for side in ("train", "val")}
-        encode_source(splitter.pieces(number, source.documents()), work.tokenizer, encode, parts, encoding.add)
+                 for side in get_args(Side)}
+        if spool:
+            spool.deal(partial(splitter.sides, number), parts)
+        else:
+            write_pieces(encoder.encoded(splitter.pieces(number, source.documents()), encoding.add), parts)
         entries.append(SourceEntry(
             name=source.name, sha256=work.wanted["sources"][source.name], share=1,
             documents=scans[number].documents, copies_left_out=splitter.dropped[number],
@@ -114,69 +121,16 @@ def write_parts(draft: Path, work: Work) -> Index:
     return make_index(draft, entries, dtype, work)
 
 
-def encode_source(pieces: Iterator[Piece], tokenizer: Tokenizer, encode: Encode,
-                  parts: dict[str, PartWriter], report: Callable[[int], None]) -> None:
-    """Encode in batches and append each document to its side, with the marks that the tokenizer wants."""
-    before, after = (np.asarray(marks, np.uint32) for marks in document_marks(tokenizer))
-    for batch, encoded in encoded_ahead(batches(pieces), encode):
-        largest = max((int(ids.max()) for ids in encoded if len(ids)), default=0)
-        if largest >= tokenizer.vocab_size:
-            raise DataError(f"the tokenizer gave id {largest}, but has {tokenizer.vocab_size} entries")
-        for piece, ids in zip(batch, encoded, strict=True):
-            marked = [*([before] if piece.starts else []), ids, *([after] if piece.ends else [])]
-            whole = np.concatenate(marked) if len(marked) > 1 else ids
+def write_pieces(encoded: Iterator[tuple[list[Piece], Ids]], parts: dict[Side, PartWriter]) -> None:
+    """Append each piece to its side."""
+    for batch, arrays in encoded:
+        for piece, ids in zip(batch, arrays, strict=True):
+            assert piece.side is not None
             part = parts[piece.side]
-            # The text after the cut opens its side's first document, though not its own.
-            part.add(whole, starts=piece.starts or not part.documents,
-                     text_bytes=len(piece.text.encode("utf-8")))
-        report(sum(len(piece.text) for piece in batch))
-
-
-def encoded_ahead(groups: Iterable[list[Piece]],
-                  encode: Encode) -> Iterator[tuple[list[Piece], list[NDArray[np.uint32]]]]:
-    """Each batch with its ids; the next one is encoded while this one is written and another is read."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting: tuple[list[Piece], Future[list[NDArray[np.uint32]]]] | None = None
-        for batch in groups:
-            started = batch, pool.submit(encode, [piece.text for piece in batch])
-            if waiting:
-                yield waiting[0], waiting[1].result()
-            waiting = started
-        if waiting:
-            yield waiting[0], waiting[1].result()
-
-
-def document_marks(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """Ids before and after every document: what `document_ids` puts around a text."""
-    marks = tokenizer.document_ids("")
-    if tokenizer.eos_id is None or not marks:
-        return marks, []
-    return marks[:-1], marks[-1:]
-
-
-def batches(pieces: Iterator[Piece]) -> Iterator[list[Piece]]:
-    """Group pieces up to `BATCH_CHARACTERS`; a long one is cut into several."""
-    batch: list[Piece] = []
-    size = 0
-    for whole in pieces:
-        for piece in shortened(whole):
-            batch.append(piece)
-            size += len(piece.text)
-            if size >= BATCH_CHARACTERS or len(batch) >= BATCH_PIECES:
-                yield batch
-                batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def shortened(piece: Piece) -> Iterator[Piece]:
-    """The piece in stretches that bound the memory of encoding."""
-    text, starts = piece.text, piece.starts
-    while len(text) > 2 * STRETCH_CHARACTERS:
-        head, text = cut(text, STRETCH_CHARACTERS)
-        yield Piece(head, piece.side, starts, ends=False)
-        starts = False
-    yield Piece(text, piece.side, starts, piece.ends)
+            if piece.starts or not part.documents:  # the text after the cut opens its side, though not its document
+                part.begin(np.zeros(1, np.int64), 0)
+            part.text_bytes += utf8_length(piece.text)
+            part.append(ids)
 
 
 def check_size(name: str, entry: SourceEntry, settings: PrepareConfig) -> None:

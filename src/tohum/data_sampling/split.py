@@ -26,12 +26,13 @@ Side = Literal["train", "val"]
 
 
 class Piece(NamedTuple):
-    """A stretch of one document on one side; `starts` and `ends` say whether its ends are the document's."""
+    """A stretch of one document; `starts` and `ends` say whether its ends are the document's."""
 
     text: str
-    side: Side
+    side: Side | None  # None: not decided yet
     starts: bool
     ends: bool
+    digest: bytes = b""  # of the whole document, at its end, where it is read before its side is decided
 
 
 @dataclass
@@ -39,7 +40,6 @@ class Scan:
     """What the first pass learns about one source."""
 
     documents: int = 0
-    characters: int = 0
     first: dict[bytes, int] = field(default_factory=dict)  # characters of the first different documents
     long_documents: dict[int, bytes] = field(default_factory=dict)  # number -> digest of those in pieces
     by_bucket: NDArray[np.int64] = field(default_factory=lambda: np.zeros((ORDERS, BUCKETS), np.int64))
@@ -76,34 +76,50 @@ def buckets_of(digests: Sequence[bytes]) -> NDArray[np.int64]:
     return (words >> 16).astype(np.int64)
 
 
-def scan(documents: Iterable[Document], report: Callable[[int], None]) -> Scan:
-    """First pass over a source; `report` is called with the characters of each piece."""
-    found = Scan()
+def watched(documents: Iterable[Document], found: Scan) -> Iterator[Piece]:
+    """The documents as they come, undecided, while `found` learns about them."""
     digests: list[bytes] = []
     sizes: list[int] = []
-    hasher, size, whole = new_hash(), 0, True
+    hasher, size, starts = new_hash(), 0, True
     for document in documents:
         hasher.update(document.text.encode("utf-8", "surrogatepass"))
         size += len(document.text)
-        report(len(document.text))
         if document.continues:
-            whole = False
+            yield Piece(document.text, None, starts, ends=False)
+            starts = False
             continue
         digest = hasher.digest()
-        if not whole:
+        if not starts:
             found.long_documents[found.documents] = digest
         if found.small:
             found.first.setdefault(digest, size)
         digests.append(digest)
         sizes.append(size)
         found.documents += 1
-        found.characters += size
         if len(digests) == SCAN_DOCUMENTS:
             found.count(digests, sizes)
             digests, sizes = [], []
-        hasher, size, whole = new_hash(), 0, True
+        yield Piece(document.text, None, starts, True, digest)
+        hasher, size, starts = new_hash(), 0, True
     if digests:
         found.count(digests, sizes)
+
+
+def scan(documents: Iterable[Document]) -> Scan:
+    """All that `watched` learns about a source."""
+    found = Scan()
+    for _ in watched(documents, found):
+        pass
+    return found
+
+
+def scan_if_small(documents: Iterable[Document], report: Callable[[int], None]) -> Scan | None:
+    """The scan of a small source; None as soon as it shows that it is none. `report` is told characters."""
+    found = Scan()
+    for piece in watched(documents, found):
+        if not found.small:
+            return None
+        report(len(piece.text))
     return found
 
 
@@ -135,7 +151,7 @@ class Splitter:
         for document in documents:
             if starts:
                 digest = self._scans[source].long_documents.get(number) or digest_of(document.text)
-                drop = digest in kept or self._owner.get(digest, source) != source
+                drop = digest in kept or self._is_elsewhere(digest, source)
                 self.dropped[source] += drop
                 if source in self._cuts:
                     kept.add(digest)
@@ -145,6 +161,21 @@ class Splitter:
                 at += len(document.text)
             starts = not document.continues
             number += starts
+
+    def sides(self, source: int, digests: NDArray[np.uint32]) -> list[Side | None]:
+        """Those of whole documents of a large source, by their digests (documents, ORDERS); None: left out."""
+        hidden = (digests[:, self._order] >> 16) < self._threshold
+        found: list[Side | None] = ["val" if here else "train" for here in hidden]
+        if self._owner:
+            for number, digest in enumerate(digests):
+                if self._is_elsewhere(digest.tobytes(), source):
+                    found[number] = None
+                    self.dropped[source] += 1
+        return found
+
+    def _is_elsewhere(self, digest: bytes, source: int) -> bool:
+        """Does a small source keep this document?"""
+        return self._owner.get(digest, source) != source
 
     def _sides(self, source: int, piece: Piece, at: int, digest: bytes) -> Iterator[Piece]:
         """The piece, which begins at character `at` of its source, with its side."""

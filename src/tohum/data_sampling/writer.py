@@ -41,18 +41,20 @@ class PartWriter:
         self._shards: list[Shard] = []
         self.tokens = self.documents = self.text_bytes = 0
 
-    def add(self, ids: NDArray[np.integer], *, starts: bool, text_bytes: int) -> None:
-        """Append ids; `starts`: a document begins with them."""
-        if starts:
-            self._boundaries.write(np.asarray(self.tokens, "<i8").tobytes())
-            self.documents += 1
-        self.tokens += len(ids)
+    def begin(self, starts: NDArray[np.int64], text_bytes: int) -> None:
+        """Documents begin so many tokens from here, with so much text in all."""
+        self._boundaries.write((self.tokens + starts).astype("<i8").tobytes())
+        self.documents += len(starts)
         self.text_bytes += text_bytes
+
+    def append(self, ids: NDArray[np.integer]) -> None:
+        """Tokens of the documents that have begun."""
+        self.tokens += len(ids)
         while len(ids):
             if self._shard is None:
                 self._shard = HashedFile(self._folder / f"shard_{next(self._numbers):05d}.bin")
             room = self._shard_tokens - self._in_shard
-            self._shard.write(ids[:room].astype(self._dtype).tobytes())
+            self._shard.write(ids[:room].astype(self._dtype, copy=False).tobytes())
             self._in_shard += min(room, len(ids))
             ids = ids[room:]
             if self._in_shard == self._shard_tokens:

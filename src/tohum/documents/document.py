@@ -32,7 +32,7 @@ class Source(Protocol):
 
     @property
     def bytes(self) -> int:
-        """Size on disk, for progress."""
+        """About how much text, for progress."""
         ...
 
     def documents(self) -> Iterator[Document]:

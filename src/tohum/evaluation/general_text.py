@@ -24,6 +24,6 @@ def general_name() -> str:
 def general_documents() -> list[Document]:
     """The slice, in the order of the corpus."""
     source = PythonDocs()
-    splitter = Splitter([scan(source.documents(), lambda _: None)], PrepareConfig().val_fraction)
+    splitter = Splitter([scan(source.documents())], PrepareConfig().val_fraction)
     pieces = [piece.text for piece in splitter.pieces(0, source.documents()) if piece.side == "val"]
     return [Document(text[:DOCUMENT_CHARACTERS], f"python-docs:{number}") for number, text in enumerate(pieces, 1)]

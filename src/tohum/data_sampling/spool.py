@@ -1,0 +1,79 @@
+"""Encoded documents that wait on disk, in the order in which they were read, until their sides are decided."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tohum.data_sampling.encoder import Ids, utf8_length
+from tohum.data_sampling.split import ORDERS, Piece, Side
+from tohum.data_sampling.writer import PartWriter
+
+DOCUMENT = np.dtype([("digest", "<u4", (ORDERS,)), ("tokens", "<i8"), ("text_bytes", "<i8")])
+READ_DOCUMENTS = 2**14  # dealt at once
+READ_TOKENS = 2**20  # copied at once
+
+
+class Spool:
+    """Two files: the ids of all documents, and of each document its digest and its lengths."""
+
+    def __init__(self, folder: Path, name: str, dtype: str):
+        self._ids_path, self._documents_path = folder / f"{name}.ids", folder / f"{name}.documents"
+        self._dtype = np.dtype(dtype)
+        self._tokens = self._text_bytes = 0  # of the document that goes on
+        self._ids: BinaryIO
+        self._documents: BinaryIO
+
+    @contextmanager
+    def filling(self) -> Iterator[None]:
+        """While documents come."""
+        with open(self._ids_path, "wb") as self._ids, open(self._documents_path, "wb") as self._documents:
+            yield
+
+    def add(self, pieces: list[Piece], encoded: Ids) -> None:
+        """Append a batch."""
+        self._ids.write(np.concatenate(encoded).astype(self._dtype).tobytes())
+        ended = []
+        for piece, ids in zip(pieces, encoded, strict=True):
+            self._tokens += len(ids)
+            self._text_bytes += utf8_length(piece.text)
+            if piece.ends:
+                ended.append((np.frombuffer(piece.digest, "<u4"), self._tokens, self._text_bytes))
+                self._tokens = self._text_bytes = 0
+        self._documents.write(np.array(ended, DOCUMENT).tobytes())
+
+    def documents(self) -> Iterator[NDArray[np.void]]:
+        """All documents, (n,) DOCUMENT at a time."""
+        with open(self._documents_path, "rb") as file:
+            while data := file.read(READ_DOCUMENTS * DOCUMENT.itemsize):
+                yield np.frombuffer(data, DOCUMENT)
+
+    def deal(self, sides: Callable[[NDArray[np.uint32]], list[Side | None]], parts: dict[Side, PartWriter]) -> None:
+        """Every document to its side, and the spool away; `sides` decides by digests, (documents, ORDERS)."""
+        with open(self._ids_path, "rb") as ids:
+            for documents in self._read_documents():
+                at = 0
+                for side, run in groupby(sides(documents["digest"])):
+                    here = documents[at : at + len(list(run))]
+                    at += len(here)
+                    tokens = int(here["tokens"].sum())
+                    if side is None:
+                        ids.seek(tokens * self._dtype.itemsize, os.SEEK_CUR)
+                        continue
+                    parts[side].begin(np.cumsum(here["tokens"]) - here["tokens"], int(here["text_bytes"].sum()))
+                    for start in range(0, tokens, READ_TOKENS):
+                        block = ids.read(min(READ_TOKENS, tokens - start) * self._dtype.itemsize)
+                        parts[side].append(np.frombuffer(block, self._dtype))
+        self._ids_path.unlink()
+        self._documents_path.unlink()
+
+    def _read_documents(self) -> Iterator[NDArray[np.void]]:
+        """All of them, (n,) DOCUMENT at a time."""
+        with open(self._documents_path, "rb") as file:
+            while data := file.read(READ_DOCUMENTS * DOCUMENT.itemsize):
+                yield np.frombuffer(data, DOCUMENT)
