@@ -11,9 +11,7 @@ from tohum.documents.document import cut
 from tohum.errors import DataError
 from tohum.tokenizing.tokenizer import Tokenizer
 
-# The `tokenizers` library needs some hundred bytes per character while it encodes, so these bound the memory.
 STRETCH_CHARACTERS = 2**17  # longer documents are encoded in several stretches, on all cores
-BATCH_CHARACTERS = 2**19  # encoded at once
 BATCH_PIECES = 4096
 
 Ids = list[NDArray[np.uint32]]
@@ -25,7 +23,7 @@ class Encoder:
     def __init__(self, tokenizer: Tokenizer, characters: int):
         self._vocab_size = tokenizer.vocab_size
         self._before, self._after = (np.asarray(marks, np.uint32) for marks in document_marks(tokenizer))
-        self._encode = tokenizer.corpus_encoder(characters)
+        self._encode, self._batch_characters = tokenizer.corpus_encoder(characters)
 
     def encoded(self, pieces: Iterable[Piece], report: Callable[[int], None]) -> Iterator[tuple[list[Piece], Ids]]:
         """Batches with the ids of each piece, and the marks that the tokenizer wants around its document.
@@ -34,7 +32,7 @@ class Encoder:
         """
         with ThreadPoolExecutor(1) as pool:
             waiting: tuple[list[Piece], Future[Ids]] | None = None
-            for batch in batches(pieces):
+            for batch in batches(pieces, self._batch_characters):
                 started = batch, pool.submit(self._ids, batch)
                 if waiting:
                     yield waiting[0], waiting[1].result()
@@ -65,15 +63,15 @@ def document_marks(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     return marks[:-1], marks[-1:]
 
 
-def batches(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-    """Group pieces up to `BATCH_CHARACTERS`; a long one is cut into several."""
+def batches(pieces: Iterable[Piece], characters: int) -> Iterator[list[Piece]]:
+    """Groups of so many characters; a long piece is cut into several."""
     batch: list[Piece] = []
     size = 0
     for whole in pieces:
         for piece in shortened(whole):
             batch.append(piece)
             size += len(piece.text)
-            if size >= BATCH_CHARACTERS or len(batch) >= BATCH_PIECES:
+            if size >= characters or len(batch) >= BATCH_PIECES:
                 yield batch
                 batch, size = [], 0
     if batch:

@@ -11,9 +11,12 @@ DoRA (arXiv:2402.09353) keeps the length of every row of W + scale B A in a trai
 The layer owns `weight` and `bias` under the names they had, so files of the base model fit before and after.
 """
 
+from typing import Any, cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from tohum.model.int8 import Int8Linear, product, written_out
 
@@ -61,12 +64,14 @@ class LoraLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, in) -> (…, out)."""
-        y = self.frozen(x, self.bias)
         if self.lora_a is None or self.lora_b is None or not self.enabled:
-            return y
+            return self.frozen(x, self.bias)
         seen = F.dropout(x, self.dropout) if self.dropout and self.training else x
         if self.lora_m is None:
-            return add_product(y, F.linear(seen, self.lora_a), self.lora_b, self.scale)
+            rows = self.frozen(x.flatten(0, -2), self.bias)  # (N, out), no view: it is changed in place
+            return with_product(rows, seen.flatten(0, -2), self.lora_a, self.lora_b, self.scale).unflatten(
+                0, x.shape[:-1])
+        y = self.frozen(x, self.bias)
         ratio = self.lora_m / row_lengths(self.weight, self.lora_a, self.lora_b, self.scale)  # (out,)
         frozen = self.frozen(seen, None)  # of the same dropped x that A reads
         update = F.linear(F.linear(seen, self.lora_a), self.lora_b) * self.scale
@@ -117,15 +122,38 @@ class LoraOverBytes(LoraLinear):
         return product(x, self.values, self.factors, bias)
 
 
-def add_product(y: Tensor, low: Tensor, b: Tensor, scale: float) -> Tensor:
-    """y (…, out) + scale * low (…, rank) b^T, in y, which nobody else has.
+def with_product(y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """y (N, out) + scale * (x a^T) b^T for x (N, in), made in y, which nobody else has."""
+    if torch.compiler.is_compiling():  # the compiler decides what is done in place
+        return y + F.linear(F.linear(x, a), b) * scale
+    return cast("Tensor", ProductAdded.apply(y, x, a, b, scale))
+
+
+class ProductAdded(torch.autograd.Function):
+    """y (N, out), x (N, in), a (rank, in), b (out, rank) -> y + scale * (x a^T) b^T, in y.
 
     A sum in a tensor of its own would leave a gap in memory where y was, between tensors that are kept, and not every
-    gap is filled again.
+    gap is filled again; and torch, left to itself, copies the gradient of what is changed in place.
     """
-    low, b = low.to(y.dtype), b.to(y.dtype)  # autocast has nothing to do with operations in place
-    y.view(-1, y.shape[-1]).addmm_(low.reshape(-1, low.shape[-1]), b.T, alpha=scale)
-    return y
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+        ctx.dtypes, ctx.scale = (x.dtype, a.dtype, b.dtype), scale
+        x, a, b = (part.to(y.dtype) for part in (x, a, b))  # autocast has nothing to do with operations in place
+        low = x @ a.T  # (N, rank)
+        y.addmm_(low, b.T, alpha=scale)
+        ctx.save_for_backward(x, a, b, low)
+        ctx.mark_dirty(y)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, a, b, low = ctx.saved_tensors
+        for_x, for_a, for_b = ctx.dtypes
+        d_low = (dy @ b).mul_(ctx.scale)  # (N, rank)
+        d_x = (d_low @ a).to(for_x) if ctx.needs_input_grad[1] else None
+        return dy, d_x, (d_low.T @ x).to(for_a), (dy.T @ low).mul_(ctx.scale).to(for_b), None
 
 
 def row_lengths(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:

@@ -8,7 +8,7 @@ it is of the kind that it is exact for, and if a text of many scripts gets the s
 import json
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,18 @@ from tokenizers import Tokenizer as Engine
 from tohum.tokenizing.patterns import PATTERNS
 
 WORTH_CHARACTERS = 4_000_000  # the other encoder takes a second for them, this one half a second to be loaded
+BATCH, FAST_BATCH = 2**19, 2**22  # characters at once; `tokenizers` needs some hundred bytes for each
+ANEW_CHARACTERS = 2**28  # what it remembers grows with the text, so it begins anew after so much
 Encode = Callable[[Sequence[str]], list[NDArray[np.uint32]]]
+
+
+class CorpusEncoder(NamedTuple):
+    """Texts -> ids of each, and how many characters it is to be given at once: they bound its memory."""
+
+    encode: Encode
+    batch_characters: int
+
+
 PROBE = ("The don't WE'LL it's  two   spaces\n\n\tand a tab \r\n", "Işık ığdır'da İstanbul'un ÇŞĞÖÜ çşğöü 1923'te",
          "数学 かな 한국어 العربية עברית हिन्दी ไทย Ελλάδα Қазақ", "def f(x): return x**2  # 3.14159 <|endoftext|> {}[]",
          "e\u0301 \u00a0\u2009\u200b\ufeff \U0001f600\U0001f468\u200d\U0001f469 ½ Ⅷ ١٢٣ 12345678 x1y2", "", " ", "\n")
@@ -35,9 +46,9 @@ def fast_encoder(engine: Engine) -> Encode | None:
         from gigatoken import Tokenizer
     except ImportError:
         return None
+    text = json.dumps(config)
     try:
-        rows = Tokenizer.from_json(json.dumps(config)).encode_batch
-        encode = as_arrays(rows)
+        encode = Forgetful(lambda: as_arrays(Tokenizer.from_json(text).encode_batch))
         ours = [found.ids for found in engine.encode_batch_fast(list(PROBE), add_special_tokens=False)]
         same = [ids.tolist() for ids in encode(PROBE)] == ours
     except (KeyboardInterrupt, SystemExit):
@@ -45,6 +56,19 @@ def fast_encoder(engine: Engine) -> Encode | None:
     except BaseException:  # Rust's panics are no Exception
         return None
     return encode if same else None
+
+
+class Forgetful:
+    """An encoder that is made anew after ANEW_CHARACTERS."""
+
+    def __init__(self, make: Callable[[], Encode]):
+        self._make, self._encode, self._left = make, make(), ANEW_CHARACTERS
+
+    def __call__(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
+        if self._left <= 0:
+            self._encode, self._left = self._make(), ANEW_CHARACTERS
+        self._left -= sum(map(len, texts))
+        return self._encode(texts)
 
 
 def exact_config(engine: Engine) -> dict[str, Any] | None:

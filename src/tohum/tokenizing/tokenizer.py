@@ -15,7 +15,7 @@ from tokenizers import Tokenizer as Engine
 from tohum.errors import DataError
 from tohum.files import sha256_json, write_json, write_text
 from tohum.tokenizing.alphabet import speller
-from tohum.tokenizing.fast import WORTH_CHARACTERS, Encode, fast_encoder
+from tohum.tokenizing.fast import BATCH, FAST_BATCH, WORTH_CHARACTERS, CorpusEncoder, fast_encoder
 
 FILE, CONFIG = "tokenizer.json", "tokenizer_config.json"
 KINDS = {"BPE": "bpe", "WordPiece": "wordpiece", "Unigram": "unigram", "WordLevel": "word"}
@@ -142,10 +142,11 @@ class Tokenizer:
         """Ids of many texts, on all cores."""
         return [found.ids for found in self.engine.encode_batch_fast(list(texts), add_special_tokens=False)]
 
-    def corpus_encoder(self, characters: int) -> Encode:
+    def corpus_encoder(self, characters: int) -> CorpusEncoder:
         """Texts -> the ids of `encode_batch`: for so many characters in all, by whatever is done with them first."""
-        fast = fast_encoder(self.engine) if characters >= WORTH_CHARACTERS else None
-        return fast or (lambda texts: [np.asarray(ids, np.uint32) for ids in self.encode_batch(texts)])
+        if characters >= WORTH_CHARACTERS and (fast := fast_encoder(self.engine)):
+            return CorpusEncoder(fast, FAST_BATCH)
+        return CorpusEncoder(lambda texts: [np.asarray(ids, np.uint32) for ids in self.encode_batch(texts)], BATCH)
 
     def document_ids(self, text: str) -> list[int]:
         """BOS if the vocabulary's rule wants it, the text, EOS if there is one."""
