@@ -51,4 +51,4 @@ def test_a_vocabulary_that_it_may_get_wrong_is_left_to_the_engine(vocabulary):
     other.engine.add_tokens([AddedToken("seed", special=False)])  # always one token, wherever it stands
     assert fast_encoder(other.engine) is None
     for characters in (0, WORTH_CHARACTERS):
-        assert other.corpus_encoder(characters)(["a seed"])[0].tolist() == other.encode("a seed")
+        assert other.corpus_encoder(characters).encode(["a seed"])[0].tolist() == other.encode("a seed")
