@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.tokenizing.test_training import LONGER, SCRIPTS
 from tokenizers import AddedToken
 
-from tohum.tokenizing.fast import PROBE, WORTH_CHARACTERS, fast_encoder
+from tohum.tokenizing.fast import PROBE, WORTH_CHARACTERS, as_ragged, fast_encoder
 from tohum.tokenizing.patterns import PATTERNS
 from tohum.tokenizing.tokenizer import Tokenizer
 from tohum.tokenizing.training import train
@@ -29,8 +29,8 @@ def encode(vocabulary):
 
 def same(encode, vocabulary, texts):
     found = encode(texts)
-    assert all(ids.dtype == np.uint32 for ids in found)
-    return [ids.tolist() for ids in found] == vocabulary.encode_batch(texts)
+    assert found.ids.dtype == np.uint32
+    return all(map(np.array_equal, found, as_ragged(vocabulary.encode_batch(texts))))
 
 
 def test_texts_of_all_kinds_get_the_engines_ids(encode, vocabulary):
@@ -51,4 +51,4 @@ def test_a_vocabulary_that_it_may_get_wrong_is_left_to_the_engine(vocabulary):
     other.engine.add_tokens([AddedToken("seed", special=False)])  # always one token, wherever it stands
     assert fast_encoder(other.engine) is None
     for characters in (0, WORTH_CHARACTERS):
-        assert other.corpus_encoder(characters).encode(["a seed"])[0].tolist() == other.encode("a seed")
+        assert other.corpus_encoder(characters).encode(["a seed"]).ids.tolist() == other.encode("a seed")

@@ -2,19 +2,18 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tohum.data_sampling.split import Piece
 from tohum.documents.document import cut
 from tohum.errors import DataError
+from tohum.tokenizing.fast import Ragged
 from tohum.tokenizing.tokenizer import Tokenizer
 
 STRETCH_CHARACTERS = 2**17  # longer documents are encoded in several stretches, on all cores
-BATCH_PIECES = 4096
-
-Ids = list[NDArray[np.uint32]]
+BATCH_PIECES = 2**15
 
 
 class Encoder:
@@ -22,37 +21,40 @@ class Encoder:
 
     def __init__(self, tokenizer: Tokenizer, characters: int):
         self._vocab_size = tokenizer.vocab_size
-        self._before, self._after = (np.asarray(marks, np.uint32) for marks in document_marks(tokenizer))
+        self._marks = document_marks(tokenizer)
         self._encode, self._batch_characters = tokenizer.corpus_encoder(characters)
 
-    def encoded(self, pieces: Iterable[Piece], report: Callable[[int], None]) -> Iterator[tuple[list[Piece], Ids]]:
+    def encoded(self, pieces: Iterable[Piece], report: Callable[[int], None]) -> Iterator[tuple[list[Piece], Ragged]]:
         """Batches with the ids of each piece, and the marks that the tokenizer wants around its document.
 
         The next batch is encoded while the caller has one and another is read. `report` is told bytes of text.
         """
         with ThreadPoolExecutor(1) as pool:
-            waiting: tuple[list[Piece], Future[Ids]] | None = None
-            for batch in batches(pieces, self._batch_characters):
-                started = batch, pool.submit(self._ids, batch)
+            waiting: tuple[list[Piece], Future[Ragged]] | None = None
+            for batch in chain(batches(pieces, self._batch_characters), [None]):
+                started = (batch, pool.submit(self._ids, batch)) if batch else None
                 if waiting:
                     yield waiting[0], waiting[1].result()
                     report(sum(utf8_length(piece.text) for piece in waiting[0]))
                 waiting = started
-            if waiting:
-                yield waiting[0], waiting[1].result()
-                report(sum(utf8_length(piece.text) for piece in waiting[0]))
 
-    def _ids(self, batch: list[Piece]) -> Ids:
+    def _ids(self, batch: list[Piece]) -> Ragged:
         """Those of one batch. Raises DataError for a tokenizer that does not keep to its vocabulary."""
-        encoded = self._encode([piece.text for piece in batch])
-        largest = max((int(ids.max()) for ids in encoded if len(ids)), default=0)
-        if largest >= self._vocab_size:
+        found = self._encode([piece.text for piece in batch])
+        if len(found.ids) and (largest := int(found.ids.max())) >= self._vocab_size:
             raise DataError(f"the tokenizer gave id {largest}, but has {self._vocab_size} entries")
-        return [self._marked(piece, ids) for piece, ids in zip(batch, encoded, strict=True)]
+        return marked(found, batch, *self._marks) if any(self._marks) else found
 
-    def _marked(self, piece: Piece, ids: NDArray[np.uint32]) -> NDArray[np.uint32]:
-        marked = [*([self._before] if piece.starts else []), ids, *([self._after] if piece.ends else [])]
-        return np.concatenate(marked) if len(marked) > 1 else ids
+
+def marked(found: Ragged, batch: list[Piece], before: list[int], after: list[int]) -> Ragged:
+    """The ids with marks where documents begin and end."""
+    ends = np.cumsum(found.lengths)
+    places = np.stack([ends - found.lengths, ends], axis=1)  # (pieces, 2): where a piece begins and ends
+    wanted = np.array([(piece.starts, piece.ends) for piece in batch])  # (pieces, 2)
+    counts = wanted * [len(before), len(after)]
+    marks = [mark for starts, ends in wanted.tolist() for mark in before * starts + after * ends]
+    ids = np.insert(found.ids, np.repeat(places.ravel(), counts.ravel()), np.array(marks, np.uint32))
+    return Ragged(ids, found.lengths + counts.sum(axis=1))
 
 
 def document_marks(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
@@ -83,7 +85,7 @@ def shortened(piece: Piece) -> Iterator[Piece]:
     text, starts = piece.text, piece.starts
     while len(text) > 2 * STRETCH_CHARACTERS:
         head, text = cut(text, STRETCH_CHARACTERS)
-        yield piece._replace(text=head, starts=starts, ends=False)
+        yield Piece(head, piece.side, starts, ends=False)
         starts = False
     yield piece._replace(text=text, starts=starts)
 

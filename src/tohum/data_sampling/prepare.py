@@ -11,7 +11,7 @@ from typing import Any, get_args
 import numpy as np
 
 from tohum.data_sampling.config import PrepareConfig
-from tohum.data_sampling.encoder import Encoder, Ids, utf8_length
+from tohum.data_sampling.encoder import Encoder, utf8_length
 from tohum.data_sampling.index import (
     DTYPES,
     FORMAT_VERSION,
@@ -33,6 +33,7 @@ from tohum.documents.document import Source
 from tohum.documents.source import open_sources
 from tohum.errors import ConfigError, DataError
 from tohum.files import refuse_existing, sha256_file, write_directory, write_json
+from tohum.tokenizing.fast import Ragged
 from tohum.tokenizing.tokenizer import Tokenizer
 
 Progress = Callable[[str, int, int], None]  # phase, done, total; in bytes or characters
@@ -121,10 +122,10 @@ def write_parts(draft: Path, work: Work) -> Index:
     return make_index(draft, entries, dtype, work)
 
 
-def write_pieces(encoded: Iterator[tuple[list[Piece], Ids]], parts: dict[Side, PartWriter]) -> None:
+def write_pieces(encoded: Iterator[tuple[list[Piece], Ragged]], parts: dict[Side, PartWriter]) -> None:
     """Append each piece to its side."""
-    for batch, arrays in encoded:
-        for piece, ids in zip(batch, arrays, strict=True):
+    for batch, found in encoded:
+        for piece, ids in zip(batch, np.split(found.ids, np.cumsum(found.lengths)[:-1]), strict=True):
             assert piece.side is not None
             part = parts[piece.side]
             if piece.starts or not part.documents:  # the text after the cut opens its side, though not its document

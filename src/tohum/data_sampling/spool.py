@@ -10,9 +10,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from tohum.data_sampling.encoder import Ids, utf8_length
+from tohum.data_sampling.encoder import utf8_length
 from tohum.data_sampling.split import ORDERS, Piece, Side
 from tohum.data_sampling.writer import PartWriter
+from tohum.tokenizing.fast import Ragged
 
 DOCUMENT = np.dtype([("digest", "<u4", (ORDERS,)), ("tokens", "<i8"), ("text_bytes", "<i8")])
 READ_DOCUMENTS = 2**14  # dealt at once
@@ -25,7 +26,7 @@ class Spool:
     def __init__(self, folder: Path, name: str, dtype: str):
         self._ids_path, self._documents_path = folder / f"{name}.ids", folder / f"{name}.documents"
         self._dtype = np.dtype(dtype)
-        self._tokens = self._text_bytes = 0  # of the document that goes on
+        self._going_on = {"tokens": 0, "text_bytes": 0}  # of the document that has begun
         self._ids: BinaryIO
         self._documents: BinaryIO
 
@@ -35,23 +36,18 @@ class Spool:
         with open(self._ids_path, "wb") as self._ids, open(self._documents_path, "wb") as self._documents:
             yield
 
-    def add(self, pieces: list[Piece], encoded: Ids) -> None:
+    def add(self, pieces: list[Piece], encoded: Ragged) -> None:
         """Append a batch."""
-        self._ids.write(np.concatenate(encoded).astype(self._dtype).tobytes())
-        ended = []
-        for piece, ids in zip(pieces, encoded, strict=True):
-            self._tokens += len(ids)
-            self._text_bytes += utf8_length(piece.text)
-            if piece.ends:
-                ended.append((np.frombuffer(piece.digest, "<u4"), self._tokens, self._text_bytes))
-                self._tokens = self._text_bytes = 0
-        self._documents.write(np.array(ended, DOCUMENT).tobytes())
-
-    def documents(self) -> Iterator[NDArray[np.void]]:
-        """All documents, (n,) DOCUMENT at a time."""
-        with open(self._documents_path, "rb") as file:
-            while data := file.read(READ_DOCUMENTS * DOCUMENT.itemsize):
-                yield np.frombuffer(data, DOCUMENT)
+        self._ids.write(encoded.ids.astype(self._dtype).data)
+        last = np.flatnonzero([piece.ends for piece in pieces])  # pieces in which a document ends
+        documents = np.empty(len(last), DOCUMENT)
+        documents["digest"] = np.frombuffer(b"".join(piece.digest for piece in pieces), "<u4").reshape(-1, ORDERS)
+        sizes = encoded.lengths, np.array([utf8_length(piece.text) for piece in pieces])
+        for name, size in zip(("tokens", "text_bytes"), sizes, strict=True):
+            upto = self._going_on[name] + np.cumsum(size)
+            documents[name] = np.diff(upto[last], prepend=0)
+            self._going_on[name] = upto[-1] - (upto[last[-1]] if len(last) else 0)
+        self._documents.write(documents.tobytes())
 
     def deal(self, sides: Callable[[NDArray[np.uint32]], list[Side | None]], parts: dict[Side, PartWriter]) -> None:
         """Every document to its side, and the spool away; `sides` decides by digests, (documents, ORDERS)."""

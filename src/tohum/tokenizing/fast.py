@@ -6,8 +6,8 @@ it is of the kind that it is exact for, and if a text of many scripts gets the s
 """
 
 import json
-from collections.abc import Callable, Sequence
-from itertools import accumulate, pairwise
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,16 @@ from tohum.tokenizing.patterns import PATTERNS
 WORTH_CHARACTERS = 4_000_000  # the other encoder takes a second for them, this one half a second to be loaded
 BATCH, FAST_BATCH = 2**19, 2**22  # characters at once; `tokenizers` needs some hundred bytes for each
 ANEW_CHARACTERS = 2**28  # what it remembers grows with the text, so it begins anew after so much
-Encode = Callable[[Sequence[str]], list[NDArray[np.uint32]]]
+
+
+class Ragged(NamedTuple):
+    """The ids of several texts in one array: threads that hand Python a thousand small ones wait for each other."""
+
+    ids: NDArray[np.uint32]  # (N,) of all texts, one after the other
+    lengths: NDArray[np.int64]  # (texts,)
+
+
+Encode = Callable[[Sequence[str]], Ragged]
 
 
 class CorpusEncoder(NamedTuple):
@@ -49,8 +58,8 @@ def fast_encoder(engine: Engine) -> Encode | None:
     text = json.dumps(config)
     try:
         encode = Forgetful(lambda: as_arrays(Tokenizer.from_json(text).encode_batch))
-        ours = [found.ids for found in engine.encode_batch_fast(list(PROBE), add_special_tokens=False)]
-        same = [ids.tolist() for ids in encode(PROBE)] == ours
+        ours = as_ragged(found.ids for found in engine.encode_batch_fast(list(PROBE), add_special_tokens=False))
+        same = all(map(np.array_equal, encode(PROBE), ours))
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException:  # Rust's panics are no Exception
@@ -64,7 +73,7 @@ class Forgetful:
     def __init__(self, make: Callable[[], Encode]):
         self._make, self._encode, self._left = make, make(), ANEW_CHARACTERS
 
-    def __call__(self, texts: Sequence[str]) -> list[NDArray[np.uint32]]:
+    def __call__(self, texts: Sequence[str]) -> Ragged:
         if self._left <= 0:
             self._encode, self._left = self._make(), ANEW_CHARACTERS
         self._left -= sum(map(len, texts))
@@ -85,16 +94,21 @@ def exact_config(engine: Engine) -> dict[str, Any] | None:
     return config | {"added_tokens": [], "post_processor": None, "pre_tokenizer": whole}
 
 
+def as_ragged(rows: Iterable[list[int]]) -> Ragged:
+    """Lists of ids, put together."""
+    rows = list(rows)
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    return Ragged(np.fromiter(chain.from_iterable(rows), np.uint32, int(lengths.sum())), lengths)
+
+
 def as_arrays(encode_rows: Callable[..., Any]) -> Encode:
     """gigatoken's ragged array, taken apart without a Python number per token."""
     from awkward import flatten, num
 
-    def encode(texts: Sequence[str]) -> list[NDArray[np.uint32]]:
+    def encode(texts: Sequence[str]) -> Ragged:
         if not texts:
-            return []
+            return as_ragged([])
         rows = encode_rows(list(texts))
-        flat = np.asarray(flatten(rows), dtype=np.uint32)
-        edges = accumulate(np.asarray(num(rows)).tolist(), initial=0)
-        return [flat[start:end] for start, end in pairwise(edges)]
+        return Ragged(np.asarray(flatten(rows), np.uint32), np.asarray(num(rows), np.int64))
 
     return encode

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer as Engine
 from tohum.errors import DataError
 from tohum.files import sha256_json, write_json, write_text
 from tohum.tokenizing.alphabet import speller
-from tohum.tokenizing.fast import BATCH, FAST_BATCH, WORTH_CHARACTERS, CorpusEncoder, fast_encoder
+from tohum.tokenizing.fast import BATCH, FAST_BATCH, WORTH_CHARACTERS, CorpusEncoder, as_ragged, fast_encoder
 
 FILE, CONFIG = "tokenizer.json", "tokenizer_config.json"
 KINDS = {"BPE": "bpe", "WordPiece": "wordpiece", "Unigram": "unigram", "WordLevel": "word"}
@@ -146,7 +146,7 @@ class Tokenizer:
         """Texts -> the ids of `encode_batch`: for so many characters in all, by whatever is done with them first."""
         if characters >= WORTH_CHARACTERS and (fast := fast_encoder(self.engine)):
             return CorpusEncoder(fast, FAST_BATCH)
-        return CorpusEncoder(lambda texts: [np.asarray(ids, np.uint32) for ids in self.encode_batch(texts)], BATCH)
+        return CorpusEncoder(lambda texts: as_ragged(self.encode_batch(texts)), BATCH)
 
     def document_ids(self, text: str) -> list[int]:
         """BOS if the vocabulary's rule wants it, the text, EOS if there is one."""
