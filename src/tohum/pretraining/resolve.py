@@ -115,15 +115,15 @@ def compile_pays(config: ModelConfig, tokens: int, max_length: int, device: str)
 
 
 def fill_optimizer(o: OptimizerSection, config: ModelConfig, epochs: float, steps: int) -> OptimizerSection:
-    """Peak rates by width: AdamW's fall with the width (Adam's step does not shrink by itself), Muon's do not.
+    """Peak rates by width: AdamW's fall with the width (Adam's step does not shrink by itself), Muon's up to 128 alone.
 
     Text that repeats wants more weight decay; a run of few steps cannot wait for a long momentum.
     """
     decay = DECAY_OF_REPEATS if epochs > DROPOUT_BY_EPOCHS[0][0] else DECAY_OF_FRESH_TEXT
     narrow = (REFERENCE_WIDTH / config.width) ** 0.5
     if o.kind == "muon":
-        values = {"lr": 0.02, "embedding_lr": 0.012 * narrow, "weight_decay": decay, "beta1": 0.9, "beta2": 0.95,
-                  "momentum": momentum_for(steps)}
+        values = {"lr": 0.02 * max(1.0, 128 / config.width), "embedding_lr": 0.012 * narrow, "weight_decay": decay,
+                  "beta1": 0.9, "beta2": 0.95, "momentum": momentum_for(steps)}
     else:
         values = {"lr": 0.002 * narrow, "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.99}
     given = {key: value for key, value in o.model_dump().items() if value is not None}
