@@ -101,7 +101,7 @@ def step(data: Path, dial: str, value: int) -> dict[str, float]:
                  "--set", "training.compile=false")
     measured = plan["measured"]
     return {"size": value, "rate": tokens / measured["step_seconds"], "memory": measured["peak_memory_bytes"],
-            "forecast_memory": plan["peak_memory_bytes"], "parameters": plan["model"]["parameters"]}
+            "parameters": plan["model"]["parameters"]}
 
 
 def describe(points: list[dict[str, float]]) -> dict[str, Any]:
@@ -121,9 +121,7 @@ def draw(dial: str, points: list[dict[str, float]]) -> None:
     """Rate and memory, both axes logarithmic."""
     sizes = [point["size"] for point in points]
     rate = "MB per second" if dial == "corpus" else "tokens per second"
-    memory = [Panel("memory, GB: measured", sizes, [point["memory"] / 1e9 for point in points])]
-    if "forecast_memory" in points[0]:
-        memory.append(Panel("forecast", sizes, [point["forecast_memory"] / 1e9 for point in points]))
+    memory = [Panel("memory, GB", sizes, [point["memory"] / 1e9 for point in points])]
     write_plot(ROOT / "docs" / "images" / f"cost-{dial}.svg", UNITS[dial],
                [[Panel(rate, sizes, [point["rate"] for point in points])], memory])
 

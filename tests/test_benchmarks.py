@@ -2,8 +2,10 @@
 
 import importlib
 import json
+import re
 import sys
 import xml.etree.ElementTree as ElementTree
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from benchmarks import __main__ as bench
 from benchmarks import performance_page
 from benchmarks.cost_over_size import describe
 from benchmarks.plot import Panel, write_plot
+from benchmarks.prepare_speed import made as filling
 from benchmarks.rows import product_limit, read_limit, row
 from benchmarks.worker import MEMORY, worker
 
@@ -146,3 +149,12 @@ def test_a_picture_is_well_formed_and_holds_every_point(tmp_path: Path):
     assert len(circles) == 3 + 3 + 2
     width, height = map(float, root.attrib["viewBox"].split()[2:])
     assert all(0 < float(circle.attrib["cx"]) < width and 0 < float(circle.attrib["cy"]) < height for circle in circles)
+
+
+def test_filling_text_brings_as_many_new_words_as_it_is_asked_for():
+    parts = ["alpha", " ", "beta", ", ", "gamma", "\n"]
+    text = "".join(piece.text for piece in islice(filling(parts, 0.01), 100))
+    words = set(re.findall(r"\w+", text))
+    assert {"alpha", "beta", "gamma"} < words
+    assert 0.7 < (len(words) - 3) / (0.01 * len(text)) < 1.3
+    assert set(re.findall(r"\W+", text)) == {" ", ", ", "\n"}

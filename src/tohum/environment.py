@@ -14,11 +14,11 @@ import psutil
 import torch
 
 from tohum import __version__
-from tohum.kernels.build import state
+from tohum.kernels.build import states
 from tohum.machine import cores
 
 PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "pydantic", "click", "rich", "jinja2", "tomli-w",
-            "pyarrow", "zstandard", "sentencepiece", "transformers")
+            "pyarrow", "zstandard", "gigatoken", "orjson", "sentencepiece", "transformers")
 FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "asimd", "bf16", "sve")
 ALLOCATOR_VARIABLES = ("MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_",
                        "GLIBC_TUNABLES")
@@ -29,7 +29,7 @@ def environment() -> dict[str, Any]:
     """Versions, processor, memory, torch build, allocator and GPUs of this process; takes milliseconds."""
     return {"tohum": __version__, "python": platform.python_version(), "system": system(), "packages": packages(),
             "cpu": processor(), "memory": memory(), "torch": torch_build(), "allocator": allocator(),
-            "decoding_kernels": state(),
+            "kernels": states(),
             "variables": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
             "cuda_devices": cuda_devices()}
 

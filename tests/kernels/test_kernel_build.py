@@ -87,7 +87,7 @@ def test_without_a_compiler_one_line_says_so_and_nothing_fails(monkeypatch, caps
     assert build.library() is None
     assert build.library() is None
     assert capsys.readouterr().err == "decoding without compiled kernels, several times slower: no C compiler (cc)\n"
-    assert build.state() == "torch"
+    assert build.state("decoding") == "plain"
 
 
 def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(cache, monkeypatch, capsys, tried_again):
@@ -106,10 +106,10 @@ def test_a_cache_that_cannot_be_written_is_no_error(kernels, tmp_path, monkeypat
 
 def test_the_state_names_no_path(filled, tried_again, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/nowhere")
-    assert build.state() == "compiled when first needed"
+    assert build.state("decoding") == "compiled when first needed"
     monkeypatch.setenv("XDG_CACHE_HOME", str(filled.parents[1]))
     assert build.library() is not None
-    assert build.state() == "compiled"
+    assert build.states()["decoding"] == "compiled"
 
 
 @pytest.mark.slow

@@ -94,6 +94,7 @@ def write_parts(draft: Path, work: Work) -> Index:
     size = sum(source.bytes for source in work.sources)
     dtype = "uint32" if work.tokenizer.vocab_size >= UINT32_FROM else "uint16"
     encoder, encoding = Encoder(work.tokenizer, size), Counter("encoding", size, work.progress)
+    dealing = Counter("sharing out", size, work.progress)
     scans: list[Scan] = []
     spools: list[Spool | None] = []
     for number, source in enumerate(work.sources):
@@ -110,7 +111,7 @@ def write_parts(draft: Path, work: Work) -> Index:
                                   shard_tokens=work.settings.shard_tokens, numbers=numbers)
                  for side in get_args(Side)}
         if spool:
-            spool.deal(partial(splitter.sides, number), parts)
+            spool.deal(partial(splitter.sides, number), parts, dealing.add)
         else:
             write_pieces(encoder.encoded(splitter.pieces(number, source.documents()), encoding.add), parts)
         entries.append(SourceEntry(

@@ -49,8 +49,12 @@ class Spool:
             self._going_on[name] = upto[-1] - (upto[last[-1]] if len(last) else 0)
         self._documents.write(documents.tobytes())
 
-    def deal(self, sides: Callable[[NDArray[np.uint32]], list[Side | None]], parts: dict[Side, PartWriter]) -> None:
-        """Every document to its side, and the spool away; `sides` decides by digests, (documents, ORDERS)."""
+    def deal(self, sides: Callable[[NDArray[np.uint32]], list[Side | None]], parts: dict[Side, PartWriter],
+             report: Callable[[int], None]) -> None:
+        """Every document to its side, and the spool away; `sides` decides by digests, (documents, ORDERS).
+
+        `report` is told bytes of text.
+        """
         with open(self._ids_path, "rb") as ids:
             for documents in self._read_documents():
                 at = 0
@@ -65,6 +69,7 @@ class Spool:
                     for start in range(0, tokens, READ_TOKENS):
                         block = ids.read(min(READ_TOKENS, tokens - start) * self._dtype.itemsize)
                         parts[side].append(np.frombuffer(block, self._dtype))
+                report(int(documents["text_bytes"].sum()))
         self._ids_path.unlink()
         self._documents_path.unlink()
 

@@ -111,11 +111,16 @@ def library(work: str = "decoding") -> ctypes.CDLL | None:
     return TRIED[work]
 
 
-def state() -> str:
-    """For a machine report, without compiling and without paths: what decoding on this CPU uses."""
-    if "decoding" in TRIED:
-        return "compiled" if TRIED["decoding"] else "torch"
+def states() -> dict[str, str]:
+    """For a machine report, without compiling and without paths: what each kind of work on this CPU uses."""
+    return {work.replace(" ", "_"): state(work) for work in SOURCES}
+
+
+def state(work: str) -> str:
+    """"compiled", "compiled when first needed", or "plain": torch and `tokenizers` do it."""
+    if work in TRIED:
+        return "compiled" if TRIED[work] else "plain"
     try:
-        return "compiled" if library_path().is_file() else "compiled when first needed"
+        return "compiled" if library_path(work).is_file() else "compiled when first needed"
     except (KernelError, OSError, subprocess.SubprocessError, RuntimeError):
-        return "torch"
+        return "plain"
