@@ -141,7 +141,7 @@ def main() -> None:
     chosen = options.shapes or list(SHAPES)
     kept = [row for row in rows_of("train_step") if not any(NAMES[name] in row["row"] for name in chosen)]
     rows = [measure(name, manner, options.peer_dir) for name in chosen for manner in ("plain", "given")]
-    record("train_step", {"rows": sorted([*kept, *rows], key=lambda row: row["row"]),
+    record("train_step", {"rows": [*rows, *kept] if chosen == ["a"] else [*kept, *rows],
                           "left_out": [] if options.peer_dir else ["nanoGPT: no --peer-dir"]})
 
 

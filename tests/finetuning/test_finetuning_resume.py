@@ -64,8 +64,10 @@ def test_a_run_killed_between_its_last_checkpoint_and_its_result_finds_the_resul
     first = CASES[name].fit(base, files, tmp_path / "run")
     (tmp_path / "run" / "result.json").unlink()
     again = CASES[name].fit(base, files, tmp_path / "run", resume=True)
-    assert {key: value for key, value in again.items() if key not in ("seconds", "peak_memory_bytes")} == {
-        key: value for key, value in first.items() if key not in ("seconds", "peak_memory_bytes")}
+    for result in (first, again):  # what depends on the process, of which this is one for both
+        for key in ("seconds", "peak_memory_bytes", "predicted_peak_memory_bytes"):
+            del result[key]
+    assert again == first
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from tohum.data_sampling.prepare import document_marks
+from tohum.data_sampling.encoder import document_marks
 from tohum.documents.document import Document, cut
 from tohum.tokenizing.tokenizer import Tokenizer
 
