@@ -148,7 +148,7 @@ class ProductAdded(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore[bad-override]
         x, a, b, low = ctx.saved_tensors
         for_x, for_a, for_b = ctx.dtypes
         d_low = (dy @ b).mul_(ctx.scale)  # (N, rank)
