@@ -51,7 +51,7 @@ def marked(found: Ragged, batch: list[Piece], before: list[int], after: list[int
     ends = np.cumsum(found.lengths)
     places = np.stack([ends - found.lengths, ends], axis=1)  # (pieces, 2): where a piece begins and ends
     wanted = np.array([(piece.starts, piece.ends) for piece in batch])  # (pieces, 2)
-    counts = wanted * [len(before), len(after)]
+    counts = np.where(wanted, np.array([len(before), len(after)]), 0)
     marks = [mark for starts, ends in wanted.tolist() for mark in before * starts + after * ends]
     ids = np.insert(found.ids, np.repeat(places.ravel(), counts.ravel()), np.array(marks, np.uint32))
     return Ragged(ids, found.lengths + counts.sum(axis=1))
