@@ -51,16 +51,17 @@ def test_each_document_goes_where_two_readings_would_put_it(tmp_path, characters
     assert not list((tmp_path / "data").glob("waiting*"))
 
 
-def test_a_document_in_pieces_has_one_beginning_and_the_hash_of_the_whole(tmp_path, characters, monkeypatch):
-    monkeypatch.setattr("tohum.documents.text.PIECE_CHARACTERS", 100)
+def test_a_document_in_pieces_goes_where_it_would_go_whole(tmp_path, characters, monkeypatch):
     folder = tmp_path / "books"
     folder.mkdir()
     for n, text in enumerate(texts(30)):
         (folder / f"{n:02d}.txt").write_text(text * 20)
-    prepare([str(folder)], characters, tmp_path / "data", PrepareConfig(val_fraction=0.2))
-    entry = DataFolder.open(tmp_path / "data").sources[0]
-    assert entry.train.documents + entry.val.documents == entry.documents == 30
-    assert entry.split_by == "documents"
-    assert entry.val.documents
-    whole = sum(len((text * 20).encode()) for text in texts(30))
-    assert whole - 30 <= entry.train.text_bytes + entry.val.text_bytes <= whole  # a file's last blank may go
+    found = []
+    for name in ("whole", "torn"):
+        prepare([str(folder)], characters, tmp_path / name, PrepareConfig(val_fraction=0.2))
+        found.append(DataFolder.open(tmp_path / name))
+        monkeypatch.setattr("tohum.documents.text.PIECE_CHARACTERS", 100)
+    assert found[0].sources == found[1].sources  # with the hashes of all files
+    assert found[1].sources[0].split_by == "documents"
+    assert found[1].sources[0].val.documents
+    assert found[1].sources[0].documents == 30

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tests.tokenizing.test_training import LONGER, SCRIPTS
 from tokenizers import AddedToken
 
+from tohum.tokenizing import fast
 from tohum.tokenizing.fast import PROBE, WORTH_CHARACTERS, as_ragged, fast_encoder
 from tohum.tokenizing.patterns import PATTERNS
 from tohum.tokenizing.tokenizer import Tokenizer
@@ -41,6 +42,15 @@ def test_texts_of_all_kinds_get_the_engines_ids(encode, vocabulary):
 @given(texts=st.lists(st.text(), max_size=4))
 def test_any_texts_get_the_engines_ids(encode, vocabulary, texts):
     assert same(encode, vocabulary, texts)
+
+
+def test_an_encoder_that_is_made_anew_goes_on_with_the_same_ids(vocabulary, monkeypatch):
+    monkeypatch.setattr(fast, "ANEW_CHARACTERS", 100)
+    made = []
+    encode = fast.Forgetful(lambda: made.append(1) or fast_encoder(vocabulary.engine))
+    for _ in range(3):
+        assert same(encode, vocabulary, ["one seed under the snow " * 6])
+    assert len(made) == 3  # the first, and one after each text of more than 100 characters but the last
 
 
 def test_a_vocabulary_that_it_may_get_wrong_is_left_to_the_engine(vocabulary):
