@@ -23,14 +23,14 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def compiled() -> Callable[[str], ctypes.CDLL]:
+def compiled() -> Callable[..., ctypes.CDLL]:
     """work -> its kernels; a skip where there is no compiler, a failure where there is one that does not make them."""
-    def of(work: str) -> ctypes.CDLL:
+    def of(work: str, lanes: int = 8) -> ctypes.CDLL:
         try:
             build.compiler()
         except build.KernelError:
             pytest.skip("no C compiler")
-        return build.load(work)
+        return build.load(work, lanes)
 
     return of
 

@@ -26,16 +26,17 @@ def test_each_number_is_within_half_a_step_of_its_row():
 
 @pytest.mark.parametrize("rows", [1, 3, FEW_ROWS, FEW_ROWS + 1])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_layer_computes_with_the_written_out_matrix(rows, bias):
+@pytest.mark.parametrize("width", [64, 40, 24, 7])
+def test_a_layer_computes_with_the_written_out_matrix(rows, bias, width):
     torch.manual_seed(0)
-    linear = nn.Linear(64, 48, bias=bias)
+    linear = nn.Linear(width, 48, bias=bias)
     layer = Int8Linear.of(linear.weight, linear.bias)
-    x = torch.randn(2, rows, 64)
+    x = torch.randn(2, rows, width)
     with torch.no_grad():
         expected = nn.functional.linear(x, layer.weight, linear.bias)
         assert (layer(x) - expected).abs().max() < 0.02 * expected.abs().max()
         assert layer(x).dtype == x.dtype
-        assert (layer.weight - linear.weight).abs().max() < 0.01
+        assert (layer.weight - linear.weight).abs().max() < 0.02
 
 
 @pytest.mark.parametrize("name", ["tiny-qwen3", "tiny-llama", "tiny-gpt2", "tiny-qwen3-moe"])

@@ -24,9 +24,11 @@ def cache(kernels, tmp_path, monkeypatch) -> Path:
 def filled(cache, monkeypatch) -> Path:
     """The same with the library in it."""
     cache.mkdir(mode=0o700, parents=True)
-    there = build.library_path()
+    there = [build.library_path("decoding", lanes) for lanes in build.LANES]
     monkeypatch.delenv("XDG_CACHE_HOME")
-    shutil.copy(build.library_path(), there)
+    for lanes, path in zip(build.LANES, there, strict=True):
+        build.load("decoding", lanes)
+        shutil.copy(build.library_path("decoding", lanes), path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parents[1]))
     return cache
 
@@ -46,7 +48,7 @@ def test_the_library_is_compiled_once_into_a_folder_of_the_user_alone(cache, mon
     assert [path.suffix for path in files] == [".so"]
     assert cache.stat().st_mode & 0o777 == 0o700
     assert files[0].stat().st_mode & 0o022 == 0
-    monkeypatch.setattr(build, "compile_to", lambda path, work: pytest.fail("compiled again"))
+    monkeypatch.setattr(build, "compile_to", lambda path, work, lanes: pytest.fail("compiled again"))
     assert build.load().tohum_linear
 
 
@@ -76,7 +78,15 @@ def test_another_source_flag_or_processor_is_another_file(kernels, monkeypatch):
     names.add(build.library_path())
     monkeypatch.setattr(build, "SOURCES", {"decoding": ("kernels.c",)})
     names.add(build.library_path())
-    assert len(names) == 4
+    names.add(build.library_path("decoding", 16))
+    assert len(names) == 5
+
+
+def test_vectors_are_as_long_as_processor_and_widths_allow(monkeypatch):
+    monkeypatch.setattr(build, "cpu_flags", lambda: frozenset({"avx2", "avx512f"}))
+    assert [build.lanes_for(*widths) for widths in ((), (64, 32), (64, 40), (64, 12))] == [16, 16, 8, 0]
+    monkeypatch.setattr(build, "cpu_flags", lambda: frozenset({"avx2"}))
+    assert [build.lanes_for(*widths) for widths in ((), (64, 32), (64, 40), (64, 12))] == [8, 8, 8, 0]
 
 
 def test_without_a_compiler_one_line_says_so_and_nothing_fails(monkeypatch, capsys, tried_again):
@@ -108,7 +118,7 @@ def test_the_state_names_no_path(filled, tried_again, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/nowhere")
     assert build.state("decoding") == "compiled when first needed"
     monkeypatch.setenv("XDG_CACHE_HOME", str(filled.parents[1]))
-    assert build.library() is not None
+    assert build.library("decoding", build.usual_lanes("decoding")) is not None
     assert build.states()["decoding"] == "compiled"
 
 

@@ -4,9 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from tohum.kernels import structs
+from tohum.kernels import build, structs
 from tohum.kernels.run import run_linear, run_norm
 from tohum.model.int8 import to_bytes
+
+
+@pytest.fixture(params=build.LANES, ids=lambda lanes: f"{lanes} lanes")
+def kernels(request, compiled):
+    """The library for vectors of each length that the processor has."""
+    if request.param > build.lanes_for():
+        pytest.skip("no vectors of 512 bits")
+    return compiled("decoding", request.param)
+
 
 FORMATS = [torch.float32, torch.bfloat16, torch.float16, torch.int8]
 
@@ -24,9 +33,10 @@ def layer(kind: torch.dtype, out: int, width: int, *, bias: bool = True):
 
 
 @pytest.mark.parametrize("kind", FORMATS, ids=str)
-@pytest.mark.parametrize(("out", "width"), [(1, 8), (7, 24), (61, 40), (64, 576), (300, 64), (8, 1536)])
+@pytest.mark.parametrize(("out", "width"), [(1, 8), (7, 24), (61, 40), (61, 48), (64, 576), (300, 64), (8, 1536)])
 @pytest.mark.parametrize("tokens", [1, 2, 3, 5, 8, 15, 16, 17, 31])
-def test_a_product_is_torch_s_within_rounding(kernels, kind, out, width, tokens):
+def test_a_product_is_torch_s_within_rounding(compiled, kind, out, width, tokens):
+    kernels = compiled("decoding", build.lanes_for(width))
     torch.manual_seed(out)
     made, weight, bias, kept = layer(kind, out, width)
     x = torch.randn(tokens, width)
@@ -39,8 +49,8 @@ def test_a_product_is_torch_s_within_rounding(kernels, kind, out, width, tokens)
 @pytest.mark.parametrize("kind", FORMATS, ids=str)
 def test_a_token_s_bits_are_the_same_alone_in_company_and_on_more_threads(kernels, kind):
     torch.manual_seed(0)
-    made, _, _, _kept = layer(kind, 333, 72, bias=False)
-    x = torch.randn(39, 72)
+    made, _, _, _kept = layer(kind, 333, 80, bias=False)
+    x = torch.randn(39, 80)
     alone = torch.cat([run_linear(kernels, made, row[None]) for row in x])
     for count in range(1, 40):
         assert torch.equal(run_linear(kernels, made, x[:count].clone()), alone[:count])
@@ -52,14 +62,14 @@ def test_a_token_s_bits_are_the_same_alone_in_company_and_on_more_threads(kernel
 @pytest.mark.parametrize("kind", ["rms", "layer", "layer without bias"])
 def test_a_norm_is_torch_s_within_rounding(kernels, kind):
     torch.manual_seed(1)
-    x, weight, bias = torch.randn(5, 72) * 3 + 1, torch.randn(72), torch.randn(72)
+    x, weight, bias = torch.randn(5, 80) * 3 + 1, torch.randn(80), torch.randn(80)
     kept = []
     if kind == "rms":
-        made, expected = structs.norm(weight, 1e-5, kept), nn.functional.rms_norm(x, (72,), weight, 1e-5)
+        made, expected = structs.norm(weight, 1e-5, kept), nn.functional.rms_norm(x, (80,), weight, 1e-5)
     else:
         bias = bias if kind == "layer" else None
         made = structs.norm(weight, 1e-5, kept, bias=bias, centred=True)
-        expected = nn.functional.layer_norm(x, (72,), weight, bias, 1e-5)
+        expected = nn.functional.layer_norm(x, (80,), weight, bias, 1e-5)
     torch.testing.assert_close(run_norm(kernels, made, x), expected, rtol=2e-6, atol=2e-6)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tohum.kernels.linear import Linear
 from tohum.lora.layer import LoraLinear
 
 SCALE = 1.5
@@ -40,3 +41,23 @@ def test_output_and_gradients_are_those_of_the_formula(bias, before, compiled):
     assert (found[1] is None) == (not before)
     for mine, theirs in zip(found, wanted, strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("shape", [(40, 16), (2, 20, 16)])
+def test_under_autocast_it_is_the_formula_up_to_rounding(shape):
+    torch.manual_seed(0)
+    made = LoraLinear(Linear(16, 24))
+    made.put(torch.randn(4, 16), torch.randn(24, 4), None, scale=SCALE)
+    made.requires_grad_(False)
+    for part in (made.lora_a, made.lora_b):
+        part.requires_grad_(True)
+    found = []
+    for forward in (made, lambda x: by_the_formula(made, x)):
+        x = torch.randn(shape, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        made.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=forward is made):
+            y = forward(x)
+        y.float().square().sum().backward()
+        found.append([y.detach().float(), x.grad, made.lora_a.grad, made.lora_b.grad])
+    for mine, wanted in zip(*found, strict=True):
+        assert (mine - wanted).abs().max() < 0.03 * wanted.abs().max()

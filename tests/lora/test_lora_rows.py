@@ -39,7 +39,7 @@ def test_rows_of_peft_give_the_same_logits_and_gradients(base, tmp_path):
     model.eval().save_pretrained(tmp_path / "adapter")
     attach(network, read_adapter(tmp_path / "adapter", places(network, table), token_module(table)).adapter)
     expected = model(ids).logits
-    torch.testing.assert_close(network.logits(ids), expected, rtol=0, atol=2e-5)
+    torch.testing.assert_close(network.logits(ids), expected, rtol=0, atol=4e-5)
     expected.square().mean().backward()
     network.logits(ids).square().mean().backward()
     wanted = next(p.grad for name, p in model.named_parameters() if "trainable_tokens" in name and p.grad is not None)
@@ -77,7 +77,7 @@ def test_a_new_token_is_learned_saved_and_merged_and_all_three_agree(base, tmp_p
     torch.testing.assert_close(again.logits(ids), expected, rtol=0, atol=1e-5)
     merge(network)
     assert not isinstance(network.embedding.token, TrainedRows)
-    torch.testing.assert_close(network.logits(ids), expected, rtol=0, atol=2e-5)
+    torch.testing.assert_close(network.logits(ids), expected, rtol=0, atol=4e-5)
 
 
 def test_rows_are_refused_where_the_head_is_a_matrix_of_its_own(tmp_path):

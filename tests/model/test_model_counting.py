@@ -92,7 +92,7 @@ def kept_bytes(config, batch, monkeypatch):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_activations_are_forecast_within_five_percent(name, autocast, monkeypatch):
     config = VARIANTS[name]
-    batch = MicroBatch(rows=8, tokens=config.context, autocast=autocast, blocked=has_bf16_arithmetic())
+    batch = MicroBatch(rows=8, tokens=config.context, autocast=autocast, native=has_bf16_arithmetic())
     memory = training_memory(config, batch)
     assert memory.activations + memory.weight_copies == pytest.approx(kept_bytes(config, batch, monkeypatch), rel=0.05)
 

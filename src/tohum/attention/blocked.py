@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tohum.attention.masks import Mask
+from tohum.kernels import training as kernels
 
 BLOCK_TOKENS = 128
 KEEP_UP_TO_TOKENS = 512  # weights are stored for the backward pass up to this T, above it they are made again
@@ -71,6 +72,8 @@ def blocks(tokens: int) -> list[tuple[int, int]]:
 def block_weights(query: Tensor, key: Tensor, visible: Tensor | None, start: int, end: int) -> Tensor:
     """Weights of queries start..end-1 over keys 0..end-1: (B, H, end - start, end)."""
     scores = query[:, :, start:end] @ key[:, :, :end].transpose(-2, -1)
+    if visible is None and kernels.fits(scores, end) and scores.is_contiguous():
+        return kernels.causal_softmax(scores, start)
     if visible is None:
         later = torch.ones(end - start, end - start, dtype=torch.bool, device=query.device).triu(1)
         scores[..., start:].masked_fill_(later, float("-inf"))

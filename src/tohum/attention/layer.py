@@ -12,6 +12,7 @@ from tohum.attention.fused import attend
 from tohum.attention.masks import Mask
 from tohum.attention.reference import ScoreRule, attend_explicitly, attend_with_weights
 from tohum.embedding.rotary import NoRotation, Rotate, Rotation
+from tohum.kernels.linear import Linear
 from tohum.machine import has_bf16_arithmetic
 
 
@@ -55,10 +56,10 @@ class Attention(nn.Module):
                  dropout: float, explicit: bool):
         super().__init__()
         self.head_width = shape.head_width
-        self.query = nn.Linear(width, shape.heads * shape.head_width, bias=shape.bias)
-        self.key = nn.Linear(width, shape.kv_heads * shape.head_width, bias=shape.bias)
-        self.value = nn.Linear(width, shape.kv_heads * shape.head_width, bias=shape.bias)
-        self.output = nn.Linear(shape.heads * shape.head_width, width, bias=shape.output_bias)
+        self.query = Linear(width, shape.heads * shape.head_width, bias=shape.bias)
+        self.key = Linear(width, shape.kv_heads * shape.head_width, bias=shape.bias)
+        self.value = Linear(width, shape.kv_heads * shape.head_width, bias=shape.bias)
+        self.output = Linear(shape.heads * shape.head_width, width, bias=shape.output_bias)
         self.query_norm, self.key_norm = head_norms
         self.rotate = Rotate() if shape.rope_base else NoRotation()
         self.rule = ScoreRule(scale=shape.scale or 1 / math.sqrt(shape.head_width), soft_cap=shape.soft_cap,

@@ -17,10 +17,10 @@ def command(as_json: bool) -> None:
     The same object is stored with every run as env.json.
     """
     from tohum.environment import environment
-    from tohum.kernels.build import SOURCES, library
+    from tohum.kernels.build import SOURCES, library, usual_lanes
 
     for work in SOURCES:  # compiled now, if it has to be: the report says whether it can be
-        library(work)
+        library(work, usual_lanes(work))
     found = environment()
     emit(found, "\n".join(f"{key:<33} {value}" for key, value in rows(found)), as_json)
 

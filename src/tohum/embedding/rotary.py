@@ -85,7 +85,6 @@ class Rotate(nn.Module):
 
     def forward(self, x: Tensor, rotation: Rotation) -> Tensor:
         cosines, sines = rotation
-        cosines, sines = cosines.to(x.dtype), sines.to(x.dtype)
         return Turned.apply(x, cosines, sines) if torch.is_grad_enabled() else turn(x, cosines, sines, back=False)
 
 
@@ -116,7 +115,7 @@ def turn(x: Tensor, cosines: Tensor, sines: Tensor, *, back: bool) -> Tensor:
     """
     if kernels.fits(x, cosines.shape[-1]):
         return kernels.turn(x, cosines, sines, back=back)
-    sines = -sines if back else sines
+    cosines, sines = cosines.to(x.dtype), (-sines if back else sines).to(x.dtype)
     first, second = x.chunk(2, dim=-1)  # each (B, T, heads, E/2)
     turned = x * torch.cat((cosines, cosines), dim=-1)
     half = first.shape[-1]

@@ -25,14 +25,14 @@ def forecast_bytes(module: nn.Module, trainable: Trainable, precision: Precision
     network, device = trunk(module), precision.device
     config, layers = network.config, len(network.config.layers)
     batch = MicroBatch(rows=1, tokens=pass_tokens, autocast=precision.dtype == torch.bfloat16, device=device.type,
-                       blocked=device.type == "cpu" and has_bf16_arithmetic())
+                       native=device.type == "cpu" and has_bf16_arithmetic())
     made = training_memory(config, batch)
     trained_layers = (layers - min(trainable.first_block, layers)) / layers
     loss = 0
     if not isinstance(module, Classifier):
         table = config.vocab_size * config.width * network.head_weight.requires_grad
-        loss = FLOAT32_BYTES * (min(pass_tokens, chunk_rows(config.vocab_size, device.type)) * config.vocab_size
-                                + pass_tokens * config.width + table)
+        rows = min(pass_tokens, chunk_rows(config.vocab_size, device.type, batch.compute_bytes))
+        loss = FLOAT32_BYTES * (rows * config.vocab_size + pass_tokens * config.width + table)
     held = torch.cuda.memory_allocated(device) if device.type == "cuda" else resident_bytes()
     added = trainable.trained * STATE_BYTES + int((made.activations + made.weight_copies) * trained_layers) + loss
     return max(peak_memory_bytes(device), held + added)

@@ -24,7 +24,8 @@ from tohum.attention.layer import Attention
 from tohum.embedding.rotary import RotaryTable
 from tohum.embedding.token import TokenTable
 from tohum.kernels import structs
-from tohum.kernels.build import library
+from tohum.kernels.build import lanes_for, library
+from tohum.kernels.linear import Linear
 from tohum.kernels.run import block_array, make_pass, run_blocks, run_linear, run_norm
 from tohum.machine import has_bf16_arithmetic
 from tohum.model.block import Block
@@ -58,6 +59,8 @@ class FastNetwork:
         self.final_norm = norm_struct(network.final_norm, self.kept)
         self.head = matrix_struct(network.decoding_head or network.head or network.embedding.token, self.kept)
         self.dtype = network.embedding.token.weight.dtype
+        # Bytes are multiplied in bfloat16 where that is fast; what lies between those products then needs no more.
+        self.narrow_prompts = has_bf16_arithmetic() and any(isinstance(m, Int8Linear) for m in network.modules())
         self.most = None if self.dtype != torch.float32 and not has_bf16_arithmetic() else FEW_TOKENS
 
     def plan(self) -> Iterator[tuple["ctypes.Array[structs.Block]", Block | None]]:
@@ -89,7 +92,8 @@ class FastNetwork:
                cache: KeyValueCache | None = None) -> Tensor:
         """As Network.hidden, in inference mode: ids (B, T) -> (B, T, D); zeros where there is padding."""
         if cache is not self.cache or not self.suits(ids, positions):
-            return self.network.hidden(ids, positions=positions, documents=documents, cache=cache)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.narrow_prompts):
+                return self.network.hidden(ids, positions=positions, documents=documents, cache=cache)
         self.network.check_length(ids.shape[1])
         padding = None if documents is None else documents < 0
         turn = self.cache.begin(ids.shape[1], positions, padding)
@@ -125,7 +129,10 @@ def fast_network(network: Network, cache: KeyValueCache | None) -> FastNetwork |
         return None
     if any(module._forward_hooks or module._forward_pre_hooks for module in network.modules()):
         return None
-    found = library()
+    layers = network.config.layers
+    lanes = lanes_for(network.config.width, *(spec.attention.head_width for spec in layers),
+                      *(spec.feed_forward.width for spec in layers))
+    found = library("decoding", lanes) if lanes else None
     if found is None:
         return None
     try:
@@ -163,7 +170,7 @@ def block_struct(block: Block, table: RotaryTable | None, cache: KeyValueCache, 
 def attention_fields(attention: Attention, kept: list[Tensor]) -> dict[str, object]:
     """What is known of a layer without its cache. Raises NotSuited."""
     wide, rule = attention.head_width, attention.rule
-    if wide % structs.LANES or (rule.soft_cap is None and attention.attend is not attend):
+    if rule.soft_cap is None and attention.attend is not attend:
         raise NotSuited  # explicit attention is asked for by those who want the definition
     matrices = {name: matrix_struct(getattr(attention, name), kept) for name in ("query", "key", "value", "output")}
     norms = {name: norm_struct(getattr(attention, name), kept) for name in ("query_norm", "key_norm")}
@@ -174,18 +181,14 @@ def attention_fields(attention: Attention, kept: list[Tensor]) -> dict[str, obje
 def matrix_struct(module: nn.Module, kept: list[Tensor]) -> structs.Matrix:
     """A linear layer, or a token table that is read as one. Raises NotSuited."""
     if type(module) is Int8Linear:
-        made = structs.matrix(module.values, kept, factors=module.factors, bias=module.bias)
-    elif type(module) is nn.Linear:
+        return structs.matrix(module.values, kept, factors=module.factors, bias=module.bias)
+    if type(module) in (nn.Linear, Linear):
         check_numbers(module.weight)
-        made = structs.matrix(module.weight, kept, bias=module.bias)
-    elif type(module) is TokenTable:
+        return structs.matrix(module.weight, kept, bias=module.bias)
+    if type(module) is TokenTable:
         check_numbers(module.weight)
-        made = structs.matrix(module.weight, kept)
-    else:
-        raise NotSuited
-    if made.in_ % structs.LANES:
-        raise NotSuited
-    return made
+        return structs.matrix(module.weight, kept)
+    raise NotSuited
 
 
 def check_numbers(weight: Tensor) -> None:
@@ -198,12 +201,8 @@ def norm_struct(module: nn.Module, kept: list[Tensor]) -> structs.Norm:
     """A norm, or an empty one for Identity. Raises NotSuited."""
     if type(module) is nn.Identity:
         return structs.Norm()
-    if type(module) is nn.LayerNorm:
-        made = structs.norm(module.weight, module.eps, kept, bias=module.bias, centred=True)
-    elif isinstance(module, RMSNorm):
-        made = structs.norm(module.weight, module.eps, kept)
-    else:
-        raise NotSuited
-    if made.width % structs.LANES:
-        raise NotSuited
-    return made
+    if isinstance(module, nn.LayerNorm):
+        return structs.norm(module.weight, module.eps, kept, bias=module.bias, centred=True)
+    if isinstance(module, RMSNorm):
+        return structs.norm(module.weight, module.eps, kept)
+    raise NotSuited

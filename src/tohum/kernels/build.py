@@ -1,14 +1,17 @@
 """The C files of this folder -> loaded libraries, each compiled once and kept in the user's cache.
 
     decoding          few tokens through transformer blocks
-    training          norms, rotations and gated products, forward and backward
+    training          norms, rotations, activations and the loss, forward and backward
+    matrix products   in bfloat16, for processors that multiply it (AVX512-BF16)
     learning merges   words of a text, and the merges of byte-pair encoding
 
     cc -O3 -march=native ...  ->  ~/.cache/tohum/kernels/<sha of source, flags, compiler and processor>.so
 
 Three seconds, once for each machine and version. The file is code that runs, so its folder belongs to the user alone,
 and one that others could write to is refused. Threads are those of the OpenMP library that torch has loaded; learning
-merges has Python's. Where anything is missing, torch or `tokenizers` do the work, and one line on stderr says so.
+merges has Python's. The first two work on vectors of eight floats, or of sixteen where the processor has them and all
+widths are multiples of it: a library for each. Where anything is missing, torch or `tokenizers` do the work, and one
+line on stderr says so.
 """
 
 import ctypes
@@ -25,14 +28,17 @@ from pathlib import Path
 from tohum.machine import cpu_flags
 
 SOURCES = {"decoding": ("kernels.c", "products.h", "vectors.h"),
-           "training": ("training.c", "vectors.h"),
+           "training": ("training.c", "loss.c", "vectors.h"),
+           "matrix products": ("matmul.c", "pack.h"),
            "learning merges": ("merges.c", "words.c", "words.h")}
 FLAGS = ("-O3", "-march=native", "-std=gnu11", "-ffp-contract=off", "-shared", "-fPIC")
-OWN_FLAGS = {"decoding": ("-fopenmp",), "training": ("-fopenmp",), "learning merges": ()}
-WITHOUT = {"decoding": "several times slower", "training": "up to a third slower",
+OWN_FLAGS = {"decoding": ("-fopenmp",), "training": ("-fopenmp",), "matrix products": ("-fopenmp",),
+             "learning merges": ()}
+WITHOUT = {"decoding": "several times slower", "training": "up to a third slower", "matrix products": "a fifth slower",
            "learning merges": "several times slower"}
 SECONDS = 120  # for the compiler
-TRIED: dict[str, ctypes.CDLL | None] = {}  # in this process
+LANES = (16, 8)  # floats of a vector
+TRIED: dict[tuple[str, int], ctypes.CDLL | None] = {}  # in this process
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -56,11 +62,27 @@ def compiler() -> tuple[str, str]:
     return found, done.stdout
 
 
-def library_path(work: str = "decoding") -> Path:
+def lanes_for(*widths: int) -> int:
+    """Floats of a vector: the most that this processor has and that divide all widths; 0 where none do."""
+    possible = LANES if "avx512f" in cpu_flags() else LANES[1:]
+    return next((lanes for lanes in possible if all(width % lanes == 0 for width in widths)), 0)
+
+
+def usual_lanes(work: str) -> int:
+    """Of the library that most models take."""
+    return lanes_for() if "vectors.h" in SOURCES[work] else LANES[-1]
+
+
+def flags_for(work: str, lanes: int) -> tuple[str, ...]:
+    """For the compiler."""
+    return *FLAGS, *OWN_FLAGS[work], f"-DLANES={lanes}"
+
+
+def library_path(work: str = "decoding", lanes: int = 8) -> Path:
     """The file that this machine needs; its name changes with all that decides its content. Raises KernelError."""
     here = Path(__file__).parent
     parts = [(here / name).read_text("utf-8") for name in SOURCES[work]]
-    parts += [*FLAGS, *OWN_FLAGS[work], *compiler(), *sorted(cpu_flags())]
+    parts += [*flags_for(work, lanes), *compiler(), *sorted(cpu_flags())]
     return folder() / f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}.so"
 
 
@@ -71,14 +93,14 @@ def refuse_if_shared(path: Path) -> None:
         raise KernelError(f"{path} belongs to another user, can be written by others or is a link; remove it")
 
 
-def compile_to(path: Path, work: str) -> None:
+def compile_to(path: Path, work: str, lanes: int) -> None:
     """Compile beside `path` and move it there in one step. Raises KernelError, OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     refuse_if_shared(path.parent)
     with tempfile.TemporaryDirectory(dir=path.parent) as draft:
         sources = [str(Path(__file__).parent / name) for name in SOURCES[work] if name.endswith(".c")]
         made = Path(draft) / "made.so"
-        done = subprocess.run([compiler()[0], *FLAGS, *OWN_FLAGS[work], *sources, "-o", str(made), "-lm"],
+        done = subprocess.run([compiler()[0], *flags_for(work, lanes), *sources, "-o", str(made), "-lm"],
                               capture_output=True, text=True, timeout=SECONDS)
         if done.returncode:
             lines = [line for line in done.stderr.splitlines() if "error" in line] or ["the compiler failed"]
@@ -87,12 +109,12 @@ def compile_to(path: Path, work: str) -> None:
         os.replace(made, path)
 
 
-def load(work: str = "decoding") -> ctypes.CDLL:
+def load(work: str = "decoding", lanes: int = 8) -> ctypes.CDLL:
     """The library, compiled if it is not there yet. Raises KernelError."""
     try:
-        path = library_path(work)
+        path = library_path(work, lanes)
         if not path.is_file():
-            compile_to(path, work)
+            compile_to(path, work, lanes)
         refuse_if_shared(path.parent)
         refuse_if_shared(path)
         return ctypes.CDLL(str(path))
@@ -100,15 +122,15 @@ def load(work: str = "decoding") -> ctypes.CDLL:
         raise KernelError(str(error)) from None
 
 
-def library(work: str = "decoding") -> ctypes.CDLL | None:
+def library(work: str = "decoding", lanes: int = 8) -> ctypes.CDLL | None:
     """The library, or None after one line on stderr; tried once per process."""
-    if work not in TRIED:
+    if (work, lanes) not in TRIED:
         try:
-            TRIED[work] = load(work)
+            TRIED[work, lanes] = load(work, lanes)
         except KernelError as error:
-            TRIED[work] = None
+            TRIED.update(dict.fromkeys((work, kind) for kind in LANES))
             print(f"{work} without compiled kernels, {WITHOUT[work]}: {error}", file=sys.stderr)
-    return TRIED[work]
+    return TRIED[work, lanes]
 
 
 def states() -> dict[str, str]:
@@ -118,9 +140,10 @@ def states() -> dict[str, str]:
 
 def state(work: str) -> str:
     """"compiled", "compiled when first needed", or "plain": torch and `tokenizers` do it."""
-    if work in TRIED:
-        return "compiled" if TRIED[work] else "plain"
+    lanes = usual_lanes(work)
+    if (work, lanes) in TRIED:
+        return "compiled" if TRIED[work, lanes] else "plain"
     try:
-        return "compiled" if library_path(work).is_file() else "compiled when first needed"
+        return "compiled" if library_path(work, lanes).is_file() else "compiled when first needed"
     except (KernelError, OSError, subprocess.SubprocessError, RuntimeError):
         return "plain"

@@ -9,7 +9,7 @@
    team pass through all layers. Every number comes from one thread by a sum in one order, whatever N and the number of
    threads: a token's vector has the same bits alone and in company.
 
-   Widths of heads, D and F are multiples of eight. Every matrix is (out, in), as torch.nn.Linear has it. */
+   Widths of heads, D and F are multiples of LANES. Every matrix is (out, in), as torch.nn.Linear has it. */
 
 #include <stdlib.h>
 #include <string.h>

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 FORMATS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.int8: 3}  # as in vectors.h
-LANES = 8  # widths are multiples of it
 Number, Pointer = ctypes.c_int64, ctypes.c_void_p
 
 

@@ -1,97 +1,186 @@
-/* The parts of a training step between its matrix products: norms, rotations, gated products, forward and backward.
+/* The parts of a training step between its matrix products: norms, rotations, activations, forward and backward.
 
    torch writes an intermediate result for every operation of a formula; here a formula is one pass over memory:
 
        RMSNorm        forward reads x, writes y             backward reads gradient and x, writes dx
        rotation       reads x, writes y; backward is the rotation back
+       gelu(x)        forward reads x, writes y             backward reads gradient and x, writes dx
        silu(g) * u    forward reads two, writes one         backward reads three, writes two
+       softmax        of the scores of one query, in place
 
-   All in float32. Rows are shared among threads; sums over rows (a weight's gradient) are made in `parts` of fixed size,
-   so that a result does not depend on the number of threads. Widths are multiples of eight. */
+   Numbers lie in memory as `format` says (float32 or bfloat16), all arithmetic is in float32; weights, angles and sums
+   are always float32. Rows are shared among threads; sums over rows (a weight's gradient) are made in `parts` of fixed
+   size, so that a result does not depend on the number of threads. Widths are multiples of LANES. */
 
 #include <omp.h>
 #include "vectors.h"
 
-enum { SMALL = 1 << 14 }; /* numbers that one thread does alone */
+enum { SMALL = 1 << 14, PIECE = 1 << 12 }; /* numbers that one thread does alone; that are one piece of a long array */
+
+/* The same text compiled for each format, which a loop can then take for a constant. */
+#define WITH(format, part, ...) \
+    do { if ((format) == FLOAT32) part(__VA_ARGS__, FLOAT32); else part(__VA_ARGS__, BFLOAT16); } while (0)
+
+/* All pieces of `count` numbers: part(…, first, last, format). */
+#define PIECES(count, format, part, ...) \
+    for (int64_t p_ = 0; p_ < (count); p_ += PIECE) \
+        WITH(format, part, __VA_ARGS__, p_, p_ + PIECE < (count) ? p_ + PIECE : (count))
 
 INLINE vec at(const float *numbers, int64_t i) { return load(numbers, i, FLOAT32); }
+INLINE vec sigmoid(vec x) { return 1.0f / (1.0f + exponential(-x)); }
+
+INLINE void rms_row(const void *x, const float *weight, void *y, float *scale, int64_t r, int64_t width, float eps,
+                    const int format) {
+    const int64_t from = r * width;
+    vec squares = {0};
+    for (int64_t i = 0; i < width; i += LANES) {
+        const vec a = load(x, from + i, format);
+        squares = fused(a, a, squares);
+    }
+    const float s = 1.0f / sqrtf(total(squares) / (float)width + eps);
+    for (int64_t i = 0; i < width; i += LANES)
+        store_as(y, from + i, load(x, from + i, format) * s * at(weight, i), format);
+    scale[r] = s;
+}
 
 /* x, y (rows, width); weight (width,); scale (rows,): y = x * scale * weight, scale = 1 / sqrt(mean(x^2) + eps). */
-void tohum_rms(const float *x, const float *weight, float *y, float *scale, int64_t rows, int64_t width, double eps,
-               int64_t threads) {
+void tohum_rms(const void *x, const float *weight, void *y, float *scale, int64_t rows, int64_t width, double eps,
+               int64_t format, int64_t threads) {
 #pragma omp parallel for num_threads(threads) if (rows * width > SMALL)
-    for (int64_t r = 0; r < rows; r++) {
-        const float *a = x + r * width;
-        vec squares = {0};
-        for (int64_t i = 0; i < width; i += LANES) squares = fused(at(a, i), at(a, i), squares);
-        const float s = 1.0f / sqrtf(total(squares) / (float)width + (float)eps);
-        for (int64_t i = 0; i < width; i += LANES) store(y + r * width, i, at(a, i) * s * at(weight, i));
-        scale[r] = s;
+    for (int64_t r = 0; r < rows; r++) WITH(format, rms_row, x, weight, y, scale, r, width, (float)eps);
+}
+
+INLINE void rms_backward_row(const void *gradient, const void *x, const float *weight, float s, void *dx, float *sum,
+                             int64_t from, int64_t width, const int format) {
+    vec products = {0};
+    for (int64_t i = 0; i < width; i += LANES) {
+        const vec gn = load(gradient, from + i, format) * load(x, from + i, format) * s;
+        store(sum, i, at(sum, i) + gn);
+        products = fused(gn, at(weight, i), products);
+    }
+    const float mean = total(products) / (float)width * s;
+    for (int64_t i = 0; i < width; i += LANES) {
+        const vec g = load(gradient, from + i, format), a = load(x, from + i, format);
+        store_as(dx, from + i, (g * at(weight, i) - a * mean) * s, format);
     }
 }
 
 /* With n = x * scale and u = gradient * weight: dx = scale * (u - n * mean(u n)); sums (parts, width) of gradient * n
    over the rows of each part. */
-void tohum_rms_backward(const float *gradient, const float *x, const float *weight, const float *scale, float *dx,
-                        float *sums, int64_t parts, int64_t rows, int64_t width, int64_t threads) {
+void tohum_rms_backward(const void *gradient, const void *x, const float *weight, const float *scale, void *dx,
+                        float *sums, int64_t parts, int64_t rows, int64_t width, int64_t format, int64_t threads) {
 #pragma omp parallel for num_threads(threads) if (rows * width > SMALL)
     for (int64_t part = 0; part < parts; part++) {
         float *sum = sums + part * width;
         for (int64_t i = 0; i < width; i += LANES) store(sum, i, all(0.0f));
-        for (int64_t r = rows * part / parts; r < rows * (part + 1) / parts; r++) {
-            const float *g = gradient + r * width, *a = x + r * width, s = scale[r];
-            vec products = {0};
-            for (int64_t i = 0; i < width; i += LANES) {
-                const vec gn = at(g, i) * at(a, i) * s;
-                store(sum, i, at(sum, i) + gn);
-                products = fused(gn, at(weight, i), products);
-            }
-            const float mean = total(products) / (float)width * s;
-            for (int64_t i = 0; i < width; i += LANES)
-                store(dx + r * width, i, (at(g, i) * at(weight, i) - at(a, i) * mean) * s);
+        for (int64_t r = rows * part / parts; r < rows * (part + 1) / parts; r++)
+            WITH(format, rms_backward_row, gradient, x, weight, scale[r], dx, sum, r * width, width);
+    }
+}
+
+INLINE void turn_row(const void *x, int64_t from, int64_t stride, const float *c, const float *s, void *y, int64_t to,
+                     int64_t heads, int64_t half, float sign, const int format) {
+    for (int64_t h = 0; h < heads; h++) {
+        const int64_t a = from + h * stride, b = to + h * 2 * half;
+        for (int64_t i = 0; i < half; i += LANES) {
+            const vec first = load(x, a + i, format), second = load(x, a + half + i, format);
+            const vec cosine = at(c, i), sine = at(s, i) * sign;
+            store_as(y, b + i, first * cosine - second * sine, format);
+            store_as(y, b + half + i, second * cosine + first * sine, format);
         }
     }
 }
 
 /* x (B, T, heads, width) by its strides, cosines and sines (T or B T, width / 2) -> y, side by side; `back`: turn by the
-   negative angle. Half a width is a multiple of eight. */
-void tohum_turn(const float *x, const int64_t *strides, const float *cosines, const float *sines, float *y,
+   negative angle. Half a width is a multiple of LANES. */
+void tohum_turn(const void *x, const int64_t *strides, const float *cosines, const float *sines, void *y,
                 int64_t texts, int64_t tokens, int64_t heads, int64_t width, int64_t table_rows, int64_t back,
-                int64_t threads) {
+                int64_t format, int64_t threads) {
     const int64_t half = width / 2, rows = texts * tokens;
     const float sign = back ? -1.0f : 1.0f;
 #pragma omp parallel for num_threads(threads) if (rows * heads * width > SMALL)
     for (int64_t r = 0; r < rows; r++) {
-        const float *c = cosines + r % table_rows * half, *s = sines + r % table_rows * half;
-        const float *row = x + r / tokens * strides[0] + r % tokens * strides[1];
-        for (int64_t h = 0; h < heads; h++) {
-            const float *a = row + h * strides[2];
-            float *b = y + (r * heads + h) * width;
-            for (int64_t i = 0; i < half; i += LANES) {
-                const vec first = at(a, i), second = at(a, half + i), cosine = at(c, i), sine = at(s, i) * sign;
-                store(b, i, first * cosine - second * sine);
-                store(b, half + i, second * cosine + first * sine);
-            }
-        }
+        const int64_t angle = r % table_rows * half, from = r / tokens * strides[0] + r % tokens * strides[1];
+        WITH(format, turn_row, x, from, strides[2], cosines + angle, sines + angle, y, r * heads * width, heads, half,
+             sign);
+    }
+}
+
+INLINE void gelu_piece(const void *x, void *y, int64_t first, int64_t last, const int format) {
+    for (int64_t i = first; i < last; i += LANES) {
+        const vec a = load(x, i, format);
+        store_as(y, i, a * sigmoid(1.59576912f * (a + 0.044715f * a * a * a)), format);
+    }
+}
+
+/* count numbers: y = gelu(x) = 0.5 x (1 + tanh(k (x + 0.044715 x^3))), k = sqrt(2 / pi); x sigmoid(2 k …) is the same. */
+void tohum_gelu(const void *x, void *y, int64_t count, int64_t format, int64_t threads) {
+#pragma omp parallel for num_threads(threads) if (count > SMALL)
+    PIECES(count, format, gelu_piece, x, y);
+}
+
+INLINE void gelu_backward_piece(const void *gradient, const void *x, void *dx, int64_t first, int64_t last,
+                                const int format) {
+    for (int64_t i = first; i < last; i += LANES) {
+        const vec a = load(x, i, format), s = sigmoid(1.59576912f * (a + 0.044715f * a * a * a));
+        const vec slope = 1.59576912f * (1.0f + 0.134145f * a * a);
+        store_as(dx, i, load(gradient, i, format) * (s + a * s * (1.0f - s) * slope), format);
+    }
+}
+
+/* d(x s) / dx = s + x s (1 - s) slope, with the slope of what s is the sigmoid of */
+void tohum_gelu_backward(const void *gradient, const void *x, void *dx, int64_t count, int64_t format,
+                         int64_t threads) {
+#pragma omp parallel for num_threads(threads) if (count > SMALL)
+    PIECES(count, format, gelu_backward_piece, gradient, x, dx);
+}
+
+INLINE void swish_piece(const void *gate, const void *up, void *y, int64_t first, int64_t last, const int format) {
+    for (int64_t i = first; i < last; i += LANES) {
+        const vec g = load(gate, i, format);
+        store_as(y, i, g * sigmoid(g) * load(up, i, format), format);
     }
 }
 
 /* count numbers each: y = silu(gate) * up */
-void tohum_swish(const float *gate, const float *up, float *y, int64_t count, int64_t threads) {
+void tohum_swish(const void *gate, const void *up, void *y, int64_t count, int64_t format, int64_t threads) {
 #pragma omp parallel for num_threads(threads) if (count > SMALL)
-    for (int64_t i = 0; i < count; i += LANES) {
-        const vec g = at(gate, i);
-        store(y, i, g / (1.0f + exponential(-g)) * at(up, i));
+    PIECES(count, format, swish_piece, gate, up, y);
+}
+
+INLINE void swish_backward_piece(const void *gradient, const void *gate, const void *up, void *dgate, void *dup,
+                                 int64_t first, int64_t last, const int format) {
+    for (int64_t i = first; i < last; i += LANES) {
+        const vec d = load(gradient, i, format), g = load(gate, i, format), s = sigmoid(g);
+        const vec u = load(up, i, format);
+        store_as(dup, i, d * g * s, format);
+        store_as(dgate, i, d * u * s * (1.0f + g * (1.0f - s)), format);
     }
 }
 
 /* d silu(g) / dg = s (1 + g (1 - s)) with s = sigmoid(g) */
-void tohum_swish_backward(const float *gradient, const float *gate, const float *up, float *dgate, float *dup,
-                          int64_t count, int64_t threads) {
+void tohum_swish_backward(const void *gradient, const void *gate, const void *up, void *dgate, void *dup,
+                          int64_t count, int64_t format, int64_t threads) {
 #pragma omp parallel for num_threads(threads) if (count > SMALL)
-    for (int64_t i = 0; i < count; i += LANES) {
-        const vec d = at(gradient, i), g = at(gate, i), s = 1.0f / (1.0f + exponential(-g));
-        store(dup, i, d * g * s);
-        store(dgate, i, d * at(up, i) * s * (1.0f + g * (1.0f - s)));
+    PIECES(count, format, swish_backward_piece, gradient, gate, up, dgate, dup);
+}
+
+INLINE void softmax_row(void *scores, int64_t from, int64_t width, int64_t seen, const int format) {
+    vec most = all(-INFINITY), sum = {0};
+    for (int64_t i = 0; i < seen; i += LANES) most = greater(some(scores, from + i, from + seen, format), most);
+    float m = most[0];
+    for (int k = 1; k < LANES; k++) m = most[k] > m ? most[k] : m;
+    for (int64_t i = 0; i < seen; i += LANES) sum += exponential(some(scores, from + i, from + seen, format) - m);
+    const float whole = 1.0f / total(sum);
+    for (int64_t i = 0; i < width; i += LANES) {
+        const vec e = i < seen ? exponential(some(scores, from + i, from + seen, format) - m) * whole : all(0.0f);
+        store_as(scores, from + i, e, format);
     }
+}
+
+/* scores (rows, width) -> weights: query r % queries reads the keys up to its own, `first` + r % queries. */
+void tohum_causal_softmax(void *scores, int64_t rows, int64_t width, int64_t queries, int64_t first, int64_t format,
+                          int64_t threads) {
+#pragma omp parallel for num_threads(threads) if (rows * width > SMALL)
+    for (int64_t r = 0; r < rows; r++) WITH(format, softmax_row, scores, r * width, width, first + r % queries + 1);
 }

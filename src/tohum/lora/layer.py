@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from tohum.kernels.linear import linear
 from tohum.model.int8 import Int8Linear, product, written_out
 
 
@@ -42,7 +43,7 @@ class LoraLinear(nn.Module):
 
     def frozen(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """(…, in) -> (…, out) through the frozen weight alone."""
-        return F.linear(x, self.weight, bias)
+        return linear(x, self.weight, bias)
 
     def put(self, a: Tensor, b: Tensor, m: Tensor | None, *, scale: float, dropout: float = 0.0) -> None:
         """Take an adapter in the place of the one before."""

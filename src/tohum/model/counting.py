@@ -106,7 +106,7 @@ class Memory:
     parameters: int
     gradients: int
     optimizer: int
-    weight_copies: int  # bfloat16 copies of the matrices, alive from forward to backward
+    weight_copies: int  # bfloat16 copies of the matrices where they are not read as they are
     activations: int  # what the blocks keep for the backward pass
     loss: int  # one chunk of logits with its gradient, and the gradients of hidden vectors and head
 
@@ -123,7 +123,7 @@ class MicroBatch:
     rows: int  # B
     tokens: int  # T
     autocast: bool = False  # bfloat16 products over float32 weights
-    blocked: bool = True  # on a CPU: bfloat16 attention by blocks (attention/blocked.py)
+    native: bool = True  # the CPU multiplies bfloat16: attention by blocks, float32 weights read as they are (kernels)
     device: str = "cpu"
 
     @property
@@ -144,20 +144,20 @@ def training_memory(config: ModelConfig, batch: MicroBatch, *, optimizer_bytes: 
     per_layer = {layer: layer_activations(config, layer, batch) for layer in set(config.layers)}
     stream = batch.n * config.width * FLOAT32_BYTES
     ends = stream * 2 + batch.n * 8  # embedding's sum that the last norm reads, its output, ids
-    copied = batch.autocast * BFLOAT16_BYTES
-    logits = min(batch.n, chunk_rows(config.vocab_size, batch.device)) * config.vocab_size
-    chunk = logits * (FLOAT32_BYTES + copied * 2)  # logits, and under autocast their bfloat16 forms
+    copied = batch.autocast * BFLOAT16_BYTES * (not batch.native)
+    logits = min(batch.n, chunk_rows(config.vocab_size, batch.device, batch.compute_bytes)) * config.vocab_size
+    in_place = batch.device == "cpu"  # elsewhere logits, and under autocast their bfloat16 forms
+    chunk = logits * (batch.compute_bytes if in_place else FLOAT32_BYTES + copied * 2)
     return Memory(parameters=count * FLOAT32_BYTES, gradients=count * FLOAT32_BYTES,
                   optimizer=count * optimizer_bytes, weight_copies=copied * (matrices - table),
                   activations=sum(per_layer[layer] for layer in config.layers) + ends,
-                  loss=chunk + stream + table * (FLOAT32_BYTES + copied))
+                  loss=chunk + stream + table * (FLOAT32_BYTES + 2 * copied))  # gradient; copy of it and of the head
 
 
 def layer_activations(config: ModelConfig, layer: LayerSpec, batch: MicroBatch) -> int:
     """Bytes that one block keeps for its backward pass."""
     norms = norm_activations(config, layer, batch)
-    return norms + attention_activations(config, layer.attention, batch) \
-        + feed_forward_activations(config, layer.feed_forward, batch)
+    return norms + attention_activations(config, layer, batch) + feed_forward_activations(config, layer, batch)
 
 
 def norm_activations(config: ModelConfig, layer: LayerSpec, batch: MicroBatch) -> int:
@@ -168,38 +168,42 @@ def norm_activations(config: ModelConfig, layer: LayerSpec, batch: MicroBatch) -
     return before + after + 2 * (config.dropout > 0) * wide * batch.compute_bytes
 
 
-def read_copies(batch: MicroBatch, readers: int) -> int:
-    """Bytes per number for the input of `readers` matrices: one tensor, or under autocast one copy each."""
-    return readers * BFLOAT16_BYTES if batch.autocast else FLOAT32_BYTES
+def read_copies(batch: MicroBatch, layer: LayerSpec, readers: int) -> int:
+    """Bytes per number for the input of `readers` matrices: one tensor, or under autocast without a norm one each."""
+    if not batch.autocast:
+        return FLOAT32_BYTES
+    return BFLOAT16_BYTES * (readers if layer.norm_places == "post" and batch.device == "cpu" else 1)
 
 
-def attention_activations(config: ModelConfig, spec: AttentionSpec, batch: MicroBatch) -> int:
+def attention_activations(config: ModelConfig, layer: LayerSpec, batch: MicroBatch) -> int:
     """Inputs of projections and QK-norms, queries, keys, values, weights if a kernel keeps them, context."""
+    spec = layer.attention
     size, query = batch.compute_bytes, batch.n * spec.heads * spec.head_width
     pair = batch.n * spec.kv_heads * spec.head_width
-    kept = batch.n * config.width * read_copies(batch, 3) + spec.qk_norm * (query + pair) * size
+    kept = batch.n * config.width * read_copies(batch, layer, 3) + spec.qk_norm * (query + pair) * size
     square = batch.rows * spec.heads * batch.tokens**2
     if spec.soft_cap:  # the definition: tanh, weights in float32, their copy or dropout's mask and result
         copies = 2 if config.attention_dropout else int(batch.autocast)
         return kept + square * (size + FLOAT32_BYTES + copies * size) + 4 * query * size
     if config.attention_dropout:  # torch's definition, in float32: weights, dropout's mask, result
         return kept + 3 * (square + query) * FLOAT32_BYTES + query * size
-    if batch.autocast and batch.blocked:
+    if batch.autocast and batch.native:
         triangle = sum((end - start) * end for start, end in blocks(batch.tokens))
         weights = batch.rows * spec.heads * triangle if batch.tokens <= KEEP_UP_TO_TOKENS else 0
         return kept + (4 * query + weights) * size  # keys and values repeated to H heads
     return kept + (2 * query + 2 * pair) * size + batch.n * spec.heads * FLOAT32_BYTES
 
 
-def feed_forward_activations(config: ModelConfig, spec: FeedForwardSpec, batch: MicroBatch) -> int:
+def feed_forward_activations(config: ModelConfig, layer: LayerSpec, batch: MicroBatch) -> int:
     """Input, and the hidden layer before and after each step; of every expert that a token passes."""
+    spec = layer.feed_forward
     gated, wide = spec.kind in GATED, batch.n * config.width
     kept = {"swiglu": 2, "geglu": 3, "gelu_tanh": 1, "relu2": 2}[spec.kind]  # what `down` reads is made again
-    single = wide * read_copies(batch, 2 if gated else 1) \
+    single = wide * read_copies(batch, layer, 2 if gated else 1) \
         + kept * batch.n * spec.width * batch.compute_bytes
     if spec.experts is None:
         return single
-    routing = wide * FLOAT32_BYTES + batch.n * spec.experts.count * FLOAT32_BYTES
+    routing = wide * read_copies(batch, layer, 1) + batch.n * spec.experts.count * FLOAT32_BYTES
     return routing + spec.experts.chosen * (single + wide * (batch.compute_bytes + FLOAT32_BYTES))
 
 

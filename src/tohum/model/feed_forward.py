@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tohum.kernels import training as kernels
+from tohum.kernels.linear import Linear
 from tohum.model.config import ExpertsSpec, FeedForwardSpec
 from tohum.model.remade import made_again
 
@@ -25,7 +26,33 @@ def relu_squared(x: Tensor) -> Tensor:
     return F.relu(x).square()
 
 
-gelu_tanh = partial(F.gelu, approximate="tanh")  # GPT-2's: 0.5x(1 + tanh(sqrt(2/pi)(x + 0.044715x^3)))
+def gelu_tanh(x: Tensor) -> Tensor:
+    """0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))), GPT-2's GELU (arXiv:1606.08415)."""
+    return Gelu.apply(x) if torch.is_grad_enabled() else plain_gelu(x)
+
+
+def plain_gelu(x: Tensor) -> Tensor:
+    """The same, without a gradient."""
+    return kernels.gelu(x) if kernels.fits(x, x.shape[-1]) else F.gelu(x, approximate="tanh")
+
+
+class Gelu(torch.autograd.Function):
+    """GELU, which keeps its input."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """Any shape."""
+        ctx.save_for_backward(x)
+        return plain_gelu(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """Gradient of the input."""
+        (x,) = ctx.saved_tensors
+        if kernels.fits(x, x.shape[-1]):
+            return kernels.gelu_backward(gradients[0], x)
+        return torch.ops.aten.gelu_backward(gradients[0], x, approximate="tanh")
+
 
 Activation = Callable[[Tensor], Tensor]
 PLAIN: dict[str, Activation] = {"gelu_tanh": gelu_tanh, "relu2": relu_squared}
@@ -37,8 +64,8 @@ class PlainFeedForward(nn.Module):
 
     def __init__(self, width: int, spec: FeedForwardSpec):
         super().__init__()
-        self.up = nn.Linear(width, spec.width, bias=spec.bias)
-        self.down = nn.Linear(spec.width, width, bias=spec.bias)
+        self.up = Linear(width, spec.width, bias=spec.bias)
+        self.down = Linear(spec.width, width, bias=spec.bias)
         self.activation = PLAIN[spec.kind]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,7 +73,7 @@ class PlainFeedForward(nn.Module):
         wide = self.up(x)
         hidden = self.activation(wide)
         if self.activation is gelu_tanh and torch.is_grad_enabled():  # which keeps `wide` in any case
-            with made_again(hidden, partial(gelu_tanh, wide.detach())):
+            with made_again(hidden, partial(plain_gelu, wide.detach())):
                 return self.down(hidden)
         return self.down(hidden)
 
@@ -56,9 +83,9 @@ class GatedFeedForward(nn.Module):
 
     def __init__(self, width: int, spec: FeedForwardSpec):
         super().__init__()
-        self.gate = nn.Linear(width, spec.width, bias=spec.bias)
-        self.up = nn.Linear(width, spec.width, bias=spec.bias)
-        self.down = nn.Linear(spec.width, width, bias=spec.bias)
+        self.gate = Linear(width, spec.width, bias=spec.bias)
+        self.up = Linear(width, spec.width, bias=spec.bias)
+        self.down = Linear(spec.width, width, bias=spec.bias)
         self.activation = GATED[spec.kind]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,7 +107,7 @@ class GatedFeedForward(nn.Module):
 
 def swish_product(gate: Tensor, up: Tensor) -> Tensor:
     """(…, F) twice -> (…, F), in one tensor: another would leave a gap between those that are kept."""
-    if kernels.fits(gate, gate.shape[-1]):
+    if kernels.fits(gate, gate.shape[-1]) and up.dtype is gate.dtype:
         return kernels.swish(gate, up)
     return F.silu(gate).mul_(up)
 
@@ -98,7 +125,7 @@ class SwishProduct(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of both; torch's are, to the bit, those that autograd gives for the same formula."""
         gate, up = ctx.saved_tensors
-        if kernels.fits(gate, gate.shape[-1]):
+        if kernels.fits(gate, gate.shape[-1]) and up.dtype is gate.dtype:
             return kernels.swish_backward(gradients[0], gate, up)
         return torch.ops.aten.silu_backward(gradients[0] * up, gate), gradients[0] * F.silu(gate)
 

@@ -6,18 +6,22 @@ The factor of a row is its largest number / 127 (LLM.int8(), arXiv:2208.07339, v
 kernel for few vectors takes them in bfloat16, and factors too; so the factors are rounded to that first, and the bytes
 are made for the rounded ones.
 
-A pass over many vectors, a prompt or a batch to train on, computes more than it reads: there the matrix is written out
-for the product and again for its gradient, and never kept. A frozen base in this form needs a quarter of the memory
-(QLoRA's idea, arXiv:2305.14314, with bytes in the place of its four bits).
+A pass over many vectors, a prompt or a batch to train on, computes more than it reads: there bytes are multiplied in
+bfloat16, which holds them exactly, where the processor has its arithmetic (kernels/matmul.c); elsewhere the matrix is
+written out for the product and again for its gradient, and never kept. A frozen base in this form needs a quarter of
+the memory (QLoRA's idea, arXiv:2305.14314, with bytes in the place of its four bits).
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tohum.kernels.linear import narrow_linear, narrow_product, suits
+from tohum.kernels.matmul import fits
 from tohum.model.remade import made_again
 
 FEW_ROWS = 16  # vectors in a pass, up to which reading costs more than computing
+WHOLE = 16  # torch's kernel for them reads beyond rows that are not a multiple of it (torch 2.13 with AVX-512)
 TOP = 127
 
 
@@ -42,10 +46,15 @@ def written_out(values: Tensor, factors: Tensor, dtype: torch.dtype = torch.floa
 
 def product(x: Tensor, values: Tensor, factors: Tensor, bias: Tensor | None) -> Tensor:
     """x (…, in) -> (…, out); gradients pass to x, and the matrix written out is kept by nothing."""
-    if x.device.type == "cpu" and x.numel() <= FEW_ROWS * x.shape[-1] and not torch.is_grad_enabled():
+    few = x.numel() <= FEW_ROWS * x.shape[-1] and x.shape[-1] % WHOLE == 0
+    if x.device.type == "cpu" and few and not torch.is_grad_enabled():
         rows = x.reshape(-1, x.shape[-1])
-        few = torch._weight_int8pack_mm(rows.to(torch.bfloat16), values, factors.to(torch.bfloat16)).to(x.dtype)
-        return (few if bias is None else few + bias).view(*x.shape[:-1], -1)
+        made = torch._weight_int8pack_mm(rows.to(torch.bfloat16), values, factors.to(torch.bfloat16)).to(x.dtype)
+        return (made if bias is None else made + bias).view(*x.shape[:-1], -1)
+    if suits(x, values):
+        return narrow_linear(x, values, bias, factors)
+    if not torch.is_grad_enabled() and fits(x, values):  # x loses less than the bytes have lost
+        return narrow_product(x, values, bias, factors, x.dtype)
     kind = x.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
     weight = written_out(values, factors, dtype)

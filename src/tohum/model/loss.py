@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from tohum.data_sampling.batch import IGNORED
+from tohum.kernels import matmul
+from tohum.kernels import training as kernels
 
 # Logits alive at once. A product of few rows pays for the packing of the whole head: 42 rows of V = 49,152 take twice
 # the time per row of 512, and more rows than that gain little. An accelerator wants more work at a time.
-CHUNK_ROWS, CHUNK_ELEMENTS, CHUNK_ELEMENTS_CUDA = 512, 2**24, 2**26
+CHUNK_ROWS, CHUNK_BYTES, CHUNK_ELEMENTS_CUDA = 1024, 2**27, 2**26
 
 
 def cross_entropy_sum(hidden: Tensor, head: Tensor, targets: Tensor, *, dtype: torch.dtype,
@@ -29,11 +31,11 @@ def cross_entropy_sum(hidden: Tensor, head: Tensor, targets: Tensor, *, dtype: t
     supervised = wanted != IGNORED
     if not bool(supervised.all()):
         flat, wanted = flat[supervised], wanted[supervised]
-    rows = chunk_rows(head.shape[0], head.device.type, chunk_elements)
+    rows = chunk_rows(head.shape[0], head.device.type, dtype.itemsize, chunk_elements)
     if torch.is_grad_enabled() and (flat.requires_grad or head.requires_grad):
         return ChunkedCrossEntropy.apply(flat, head, wanted, dtype, soft_cap, rows)
-    total, weight = flat.new_zeros((), dtype=accumulator(flat)), head.to(dtype)
-    for rows_here, buffer in chunks(flat, weight, rows):
+    total, weight = flat.new_zeros((), dtype=accumulator(flat)), readable(head, dtype)
+    for rows_here, buffer in chunks(flat, weight, rows, dtype):
         total = total + chunk_loss(flat[rows_here].to(dtype), weight, wanted[rows_here], soft_cap, buffer).loss.sum()
     return total
 
@@ -45,13 +47,13 @@ def token_losses(hidden: Tensor, head: Tensor, targets: Tensor, *, dtype: torch.
     The form for losses that weigh texts against each other; logits exist for one chunk of rows at a time here too.
     """
     return ChunkedTokenLosses.apply(hidden, head, targets, dtype, soft_cap,
-                                    chunk_rows(head.shape[0], head.device.type, chunk_elements))
+                                    chunk_rows(head.shape[0], head.device.type, dtype.itemsize, chunk_elements))
 
 
-def chunk_rows(vocab_size: int, device: str = "cpu", elements: int | None = None) -> int:
-    """Rows whose logits are made together; `elements` (n x V) where the caller knows better."""
+def chunk_rows(vocab_size: int, device: str, number_bytes: int, elements: int | None = None) -> int:
+    """Rows whose logits of `number_bytes` each are made together; `elements` (n x V) where the caller knows better."""
     if elements is None and device == "cpu":
-        return max(1, min(CHUNK_ROWS, CHUNK_ELEMENTS // vocab_size))
+        return max(1, min(CHUNK_ROWS, CHUNK_BYTES // (vocab_size * number_bytes)))
     return max(1, (elements or CHUNK_ELEMENTS_CUDA) // vocab_size)
 
 
@@ -68,9 +70,29 @@ class Chunk(NamedTuple):
     scale: Tensor
 
 
-def chunks(hidden: Tensor, weight: Tensor, rows: int) -> Iterator[tuple[slice, Tensor]]:
+def readable(head: Tensor, dtype: torch.dtype) -> Tensor:
+    """The head as products in `dtype` read it, once for all chunks: as it is where they take any format."""
+    return head if dtype is torch.bfloat16 and matmul.fits(head) else head.to(dtype)
+
+
+def gradient_of(head: Tensor, hidden: Tensor) -> Tensor:
+    """Memory for the head's gradient, which the first chunk of hidden vectors writes; zeros where there is none."""
+    make = torch.empty if len(hidden) else torch.zeros
+    return make(head.shape, dtype=accumulator(hidden), device=head.device)
+
+
+def multiply(left: Tensor, right: Tensor, to: Tensor, *, add: bool = False) -> Tensor:
+    """to (M, N) = left (M, K) @ right (K, N), or to += where `add`; in one kernel where there is one."""
+    if left.dtype is torch.bfloat16 and matmul.fits(left, right, to):
+        return matmul.matmul(left, right, to, add=add)
+    if to.dtype is not left.dtype:
+        return to.add_(left @ right) if add else to.copy_(left @ right)
+    return to.addmm_(left, right) if add else torch.mm(left, right, out=to)
+
+
+def chunks(hidden: Tensor, weight: Tensor, rows: int, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
     """The rows of each chunk, and the memory for its logits (n, V), which all chunks share."""
-    buffer = hidden.new_empty(min(rows, len(hidden)), weight.shape[0], dtype=weight.dtype)
+    buffer = hidden.new_empty(min(rows, len(hidden)), weight.shape[0], dtype=dtype)
     for start in range(0, len(hidden), rows):
         here = slice(start, min(start + rows, len(hidden)))
         yield here, buffer[: here.stop - start]
@@ -82,7 +104,11 @@ def chunk_loss(hidden: Tensor, weight: Tensor, targets: Tensor, soft_cap: float 
     Each pass over (n, V) reads and writes all logits, so the softmax is left undivided: with e = exp(logits - their
     largest) and s = sum(e), the gradient is (e - s at the target) / s, and s is divided out of the product.
     """
-    logits = torch.mm(hidden, weight.T, out=buffer).to(accumulator(hidden))  # (n, V)
+    logits = multiply(hidden, weight.T, buffer)  # (n, V)
+    if kernels.fits(logits):
+        losses, sums = kernels.cross_entropy(logits, targets, soft_cap)
+        return Chunk(losses, logits, sums)
+    logits = logits.to(accumulator(hidden))
     steepness = None
     if soft_cap is not None:
         logits.div_(soft_cap).tanh_()
@@ -97,34 +123,26 @@ def chunk_loss(hidden: Tensor, weight: Tensor, targets: Tensor, soft_cap: float 
     return Chunk(loss, e if steepness is None else e.mul_(steepness), s)
 
 
-def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """total (V, D) += left (V, n) @ right (n, D); in one kernel where all three have one dtype."""
-    if total.dtype == left.dtype:
-        total.addmm_(left, right)
-    else:
-        total += left @ right
-
-
 class ChunkedCrossEntropy(torch.autograd.Function):
     """The loss above with both gradients ready when forward returns."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, dtype: torch.dtype,
                 soft_cap: float | None, rows: int) -> Tensor:
-        weight = head.to(dtype)  # once for all chunks
+        weight = readable(head, dtype)
         total = hidden.new_zeros((), dtype=accumulator(hidden))
         grad_hidden = torch.empty_like(hidden)
         wants_head = ctx.needs_input_grad[1]  # a frozen head gets none: a third of the arithmetic less
-        grad_head = torch.zeros(head.shape if wants_head else 0, dtype=accumulator(hidden), device=head.device)
-        for here, buffer in chunks(hidden, weight, rows):
+        grad_head = gradient_of(head, hidden) if wants_head else None
+        for here, buffer in chunks(hidden, weight, rows, dtype):
             part = hidden[here].to(dtype)
             loss, slope, scale = chunk_loss(part, weight, targets[here], soft_cap, buffer)
             total += loss.sum()
             slope = slope.to(dtype)
-            grad_hidden[here] = (slope @ weight) / scale
-            if wants_head:
-                add_product(grad_head, slope.T, (part / scale).to(dtype))
-        ctx.save_for_backward(grad_hidden, grad_head.to(head.dtype) if wants_head else None)
+            multiply(slope, weight, grad_hidden[here]).div_(scale)
+            if grad_head is not None:
+                multiply(slope.T, (part / scale).to(dtype), grad_head, add=here.start > 0)
+        ctx.save_for_backward(grad_hidden, None if grad_head is None else grad_head.to(head.dtype))
         return total
 
     @staticmethod
@@ -141,13 +159,13 @@ class ChunkedTokenLosses(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, dtype: torch.dtype,
                 soft_cap: float | None, rows: int) -> Tensor:
-        weight, wanted = head.to(dtype), ctx.needs_input_grad[0]
+        weight, wanted = readable(head, dtype), ctx.needs_input_grad[0]
         losses = hidden.new_empty(len(hidden), dtype=accumulator(hidden))
         grad_hidden = torch.empty_like(hidden) if wanted else None
-        for here, buffer in chunks(hidden, weight, rows):
+        for here, buffer in chunks(hidden, weight, rows, dtype):
             losses[here], slope, scale = chunk_loss(hidden[here].to(dtype), weight, targets[here], soft_cap, buffer)
             if grad_hidden is not None:
-                grad_hidden[here] = (slope.to(dtype) @ weight) / scale
+                multiply(slope.to(dtype), weight, grad_hidden[here]).div_(scale)
         keeps = ctx.needs_input_grad[1]
         ctx.save_for_backward(grad_hidden, *((hidden, head, targets) if keeps else ()))
         ctx.settings = dtype, soft_cap, rows
@@ -160,11 +178,12 @@ class ChunkedTokenLosses(torch.autograd.Function):
         grad_head = None
         if kept:
             (hidden, head, targets), (dtype, soft_cap, rows) = kept, ctx.settings
-            grad_head, weight = torch.zeros(head.shape, dtype=accumulator(hidden), device=head.device), head.to(dtype)
-            for here, buffer in chunks(hidden, weight, rows):
+            weight = readable(head, dtype)
+            grad_head = gradient_of(head, hidden)
+            for here, buffer in chunks(hidden, weight, rows, dtype):
                 part = hidden[here].to(dtype)
                 _, slope, scale = chunk_loss(part, weight, targets[here], soft_cap, buffer)
-                add_product(grad_head, slope.to(dtype).T, (part * upstream[here] / scale).to(dtype))
+                multiply(slope.to(dtype).T, (part * upstream[here] / scale).to(dtype), grad_head, add=here.start > 0)
             grad_head = grad_head.to(head.dtype)
         scaled = None if grad_hidden is None else grad_hidden * upstream.to(grad_hidden.dtype)
         return scaled, grad_head, None, None, None, None

@@ -22,12 +22,27 @@ class RMSNorm(nn.Module):
         """(…, D) -> (…, D), arithmetic in float32 or better, result in the dtype of x."""
         if x.device.type == "cpu":
             if torch.is_grad_enabled():
-                return CpuRMSNorm.apply(x, self.weight, self.eps)
-            return normalise(x, self.weight, self.eps)[0]  # the same, without the bookkeeping of a gradient
+                return for_products(CpuRMSNorm.apply(x, self.weight, self.eps))
+            return for_products(normalise(x, self.weight, self.eps)[0])  # without the bookkeeping of a gradient
         return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
 
     def extra_repr(self) -> str:
         return f"{len(self.weight)}, eps={self.eps:g}"
+
+
+class LayerNorm(nn.LayerNorm):
+    """(x - mean) / sqrt(var + eps) * weight + bias (arXiv:1607.06450)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, D) -> (…, D)."""
+        return for_products(super().forward(x))
+
+
+def for_products(x: Tensor) -> Tensor:
+    """Under autocast on a CPU in the format of the products that read it: one copy for all of them."""
+    if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+        return x.to(torch.get_autocast_dtype("cpu"))
+    return x
 
 
 class RMSNormAcrossHeads(RMSNorm):
@@ -40,7 +55,7 @@ class RMSNormAcrossHeads(RMSNorm):
 
 def normalise(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """x (…, D), weight (D,) -> the result in x's dtype, and the scale of each vector (…, 1)."""
-    if kernels.fits(x, x.shape[-1]) and weight.dtype is x.dtype:
+    if kernels.fits(x, x.shape[-1]):
         return kernels.rms(x, weight, eps)
     exact = x.to(torch.promote_types(x.dtype, torch.float32))
     length = torch.linalg.vector_norm(exact, dim=-1, keepdim=True)  # (…, 1)
@@ -71,8 +86,9 @@ class CpuRMSNorm(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
         """Gradients of x and of the weight."""
         x, weight, scale = ctx.saved_tensors
-        if kernels.fits(x, x.shape[-1]) and weight.dtype is x.dtype and gradients[0].dtype is x.dtype:
-            return *kernels.rms_backward(gradients[0], x, weight, scale), None
+        if kernels.fits(x, x.shape[-1]):
+            dx, dweight = kernels.rms_backward(gradients[0], x, weight, scale)
+            return dx, dweight.to(weight.dtype), None
         with torch.autocast("cpu", enabled=False):
             exact, gradient, precise = (part.to(scale.dtype) for part in (x, gradients[0], weight))
             no_mean = torch.zeros_like(scale)
@@ -87,4 +103,4 @@ def build_norm(width: int, spec: NormSpec) -> nn.Module:
     """The norm that a model uses between its parts."""
     if spec.kind == "rms":
         return RMSNorm(width, spec.eps)
-    return nn.LayerNorm(width, eps=spec.eps, bias=spec.bias)
+    return LayerNorm(width, eps=spec.eps, bias=spec.bias)

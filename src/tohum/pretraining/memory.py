@@ -62,7 +62,7 @@ def parts_of(config: ModelConfig, recipe: ResolvedRecipe, rows: int) -> dict[str
     """The model's own parts for a micro-batch of `rows` windows."""
     t = recipe.training
     batch = MicroBatch(rows=rows, tokens=recipe.data.max_length, autocast=t.dtype == "bf16", device=t.device,
-                       blocked=t.device == "cpu" and has_bf16_arithmetic())
+                       native=t.device == "cpu" and has_bf16_arithmetic())
     made = training_memory(config, batch, optimizer_bytes=ADAM_BYTES)
     optimizer = made.optimizer
     activations = made.weight_copies + made.activations

@@ -44,10 +44,13 @@ class Optimizer:
         self.muon = Muon(matrices, config, products)
         self.adamw = AdamW({n: p for n, p in named.items() if n not in matrices}, config)
 
-    def step(self, lr_multiplier: float) -> None:
-        """Update all parameters from their gradients, then drop the gradients."""
-        self.adamw.step(lr_multiplier)
-        self.muon.step(lr_multiplier)
+    def step(self, lr_multiplier: float, *, shortened: float = 1.0) -> None:
+        """Update all parameters from their gradients times `shortened` (if that is below 1), then drop the gradients.
+
+        Clipping here saves a pass over all gradients.
+        """
+        self.adamw.step(lr_multiplier, min(1.0, shortened))
+        self.muon.step(lr_multiplier, min(1.0, shortened))
 
     def state(self) -> dict[str, Tensor]:
         """Named tensors that a checkpoint holds."""
@@ -79,25 +82,27 @@ class AdamW:
         self.groups = [(decayed, config.weight_decay), ([name for name in parameters if name not in decayed], 0.0)]
 
     @torch.no_grad()
-    def step(self, lr_multiplier: float) -> None:
+    def step(self, lr_multiplier: float, shortened: float = 1.0) -> None:
         """One step for every parameter that has a gradient; drops the gradients."""
         for names, decay in self.groups:
             present = [name for name in names if self.parameters[name].grad is not None]
             for kind, place in dict.fromkeys((p.dtype, p.device) for p in map(self.parameters.__getitem__, present)):
                 chosen = [n for n in present if (self.parameters[n].dtype, self.parameters[n].device) == (kind, place)]
-                self.update(chosen, self.lr * lr_multiplier, decay)
+                self.update(chosen, self.lr * lr_multiplier, decay, shortened)
         for parameter in self.parameters.values():
             parameter.grad = None
 
-    def update(self, names: list[str], lr: float, weight_decay: float) -> None:
+    def update(self, names: list[str], lr: float, weight_decay: float, shortened: float) -> None:
         """Parameters of one format on one device."""
         parameters: list[Tensor] = [self.parameters[name] for name in names]
         gradients = [p.grad for p in parameters if p.grad is not None]
         steps, first, second = ([self.state[name][key] for name in names] for key in ("step", "exp_avg", "exp_avg_sq"))
         torch._foreach_add_(steps, 1)
+        divisor = None if shortened == 1.0 else torch.tensor(1 / shortened, device=parameters[0].device)
         torch._fused_adamw_(
             parameters, gradients, first, second, [], steps, amsgrad=False, maximize=False, lr=lr,
-            beta1=self.config.beta1, beta2=self.config.beta2, weight_decay=weight_decay, eps=1e-10)
+            beta1=self.config.beta1, beta2=self.config.beta2, weight_decay=weight_decay, eps=1e-10,
+            grad_scale=divisor)
 
 
 class Muon:
@@ -112,7 +117,7 @@ class Muon:
             self.shapes[p.shape].append(name)
 
     @torch.no_grad()
-    def step(self, lr_multiplier: float) -> None:
+    def step(self, lr_multiplier: float, shortened: float = 1.0) -> None:
         """One Nesterov-momentum step for every matrix that has a gradient."""
         lr, beta = self.config.lr * lr_multiplier, self.config.momentum
         for shape, names in self.shapes.items():
@@ -120,6 +125,7 @@ class Muon:
             for name in names:
                 gradient = self.parameters[name].grad
                 assert gradient is not None, f"no gradient for {name}"
+                gradient = gradient if shortened == 1.0 else gradient.mul_(shortened)
                 self.momentum[name].lerp_(gradient, 1 - beta)
                 updates.append(gradient.lerp(self.momentum[name], beta))
             stack = orthogonalise(torch.stack(updates).to(self.products))

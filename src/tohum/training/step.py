@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import get_total_norm
 from torch.profiler import record_function
 
 from tohum.errors import NonFiniteError
@@ -69,11 +69,12 @@ def optimizer_step(parts: Parts, step: int, *, lr_multiplier: float, clip_norm: 
     loss = parts.ranks.sum(loss)
     trained = [p for p in parts.network.parameters() if p.grad is not None]
     parts.ranks.sum_gradients(trained)
-    grad_norm = clip_grad_norm_(trained, clip_norm if clip_norm is not None else float("inf"))
+    grad_norm = get_total_norm([p.grad for p in trained if p.grad is not None])
     if not torch.isfinite(loss) or not torch.isfinite(grad_norm):
         raise NonFiniteError(f"step {step + 1}: loss {float(loss):.4g}, gradient norm {float(grad_norm):.4g}; "
                              "the weights were left unchanged\n"
                              "lower optimizer.lr, or set training.clip_norm=1, and resume from the last checkpoint")
     with record_function("optimizer"):
-        parts.optimizer.step(lr_multiplier)
+        shortened = 1.0 if clip_norm is None else clip_norm / (float(grad_norm) + 1e-6)
+        parts.optimizer.step(lr_multiplier, shortened=shortened)
     return StepResult(loss=float(loss), grad_norm=float(grad_norm), targets=targets)
