@@ -57,7 +57,7 @@ print(json.dumps({"seconds": done.metrics["train_runtime"],
 def main() -> None:
     """Measure and keep."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     steps = options.steps

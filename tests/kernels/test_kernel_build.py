@@ -100,6 +100,13 @@ def test_without_a_compiler_one_line_says_so_and_nothing_fails(monkeypatch, caps
     assert build.state("decoding") == "plain"
 
 
+def test_a_processor_without_the_instructions_is_no_complaint(monkeypatch, capsys, tried_again):
+    monkeypatch.setattr(build, "cpu_flags", lambda: frozenset({"avx2", "avx512f"}))
+    assert build.library("matrix products") is None
+    assert build.state("matrix products") == "plain"
+    assert capsys.readouterr().err == ""
+
+
 def test_a_compiler_that_fails_is_quoted_and_leaves_nothing(cache, monkeypatch, capsys, tried_again):
     monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-Dfloat=none"))
     assert build.library() is None

@@ -4,16 +4,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tohum.kernels import build
 from tohum.kernels import matmul as kernels
 from tohum.kernels.linear import Linear, narrow_linear
-from tohum.machine import cpu_flags
 
 SHAPES = [(1, 1, 1), (7, 5, 3), (12, 32, 64), (50, 100, 33), (100, 50, 33), (300, 17, 70), (40, 70, 6500), (70, 40, 6500)]
 
 
 @pytest.fixture(autouse=True)
 def _compiled(compiled):
-    if not cpu_flags() >= kernels.NEEDED:
+    if not build.possible(kernels.WORK):
         pytest.skip("no AVX512-BF16")
     compiled(kernels.WORK)
     torch.manual_seed(0)

@@ -37,6 +37,7 @@ OWN_FLAGS = {"decoding": ("-fopenmp",), "training": ("-fopenmp",), "matrix produ
 WITHOUT = {"decoding": "several times slower", "training": "up to a third slower", "matrix products": "a fifth slower",
            "learning merges": "several times slower"}
 SECONDS = 120  # for the compiler
+NEEDS = {"matrix products": frozenset({"avx512f", "avx512bw", "avx512vl", "avx512_bf16"})}  # of the processor
 LANES = (16, 8)  # floats of a vector
 TRIED: dict[tuple[str, int], ctypes.CDLL | None] = {}  # in this process
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -66,6 +67,11 @@ def lanes_for(*widths: int) -> int:
     """Floats of a vector: the most that this processor has and that divide all widths; 0 where none do."""
     possible = LANES if "avx512f" in cpu_flags() else LANES[1:]
     return next((lanes for lanes in possible if all(width % lanes == 0 for width in widths)), 0)
+
+
+def possible(work: str) -> bool:
+    """Whether this processor has the instructions."""
+    return NEEDS.get(work, frozenset()) <= cpu_flags()
 
 
 def usual_lanes(work: str) -> int:
@@ -123,7 +129,9 @@ def load(work: str = "decoding", lanes: int = 8) -> ctypes.CDLL:
 
 
 def library(work: str = "decoding", lanes: int = 8) -> ctypes.CDLL | None:
-    """The library, or None after one line on stderr; tried once per process."""
+    """The library, or None after one line on stderr (none where no processor like this has it); tried once."""
+    if not possible(work):
+        return None
     if (work, lanes) not in TRIED:
         try:
             TRIED[work, lanes] = load(work, lanes)
@@ -141,6 +149,8 @@ def states() -> dict[str, str]:
 def state(work: str) -> str:
     """"compiled", "compiled when first needed", or "plain": torch and `tokenizers` do it."""
     lanes = usual_lanes(work)
+    if not possible(work):
+        return "plain"
     if (work, lanes) in TRIED:
         return "compiled" if TRIED[work, lanes] else "plain"
     try:

@@ -10,10 +10,8 @@ from torch import Tensor
 
 from tohum.kernels.build import library
 from tohum.kernels.structs import FORMATS, Number, Pointer
-from tohum.machine import cpu_flags
 
 WORK = "matrix products"
-NEEDED = frozenset({"avx512f", "avx512bw", "avx512vl", "avx512_bf16"})  # instructions
 SIDES = (torch.float32, torch.bfloat16, torch.int8)
 
 
@@ -33,7 +31,7 @@ class Target(ctypes.Structure):
 def fits(*tensors: Tensor) -> bool:
     """Whether these matrices may be given to `matmul`."""
     return (all(x.device.type == "cpu" and x.dtype in SIDES and x.numel() > 0 for x in tensors)
-            and cpu_flags() >= NEEDED and not torch.compiler.is_compiling() and library(WORK) is not None)
+            and not torch.compiler.is_compiling() and library(WORK) is not None)
 
 
 def matmul(left: Tensor, right: Tensor, to: Tensor, *, add: bool = False, bias: Tensor | None = None,

@@ -142,13 +142,15 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             multiply(slope, weight, grad_hidden[here]).div_(scale)
             if grad_head is not None:
                 multiply(slope.T, (part / scale).to(dtype), grad_head, add=here.start > 0)
-        ctx.save_for_backward(grad_hidden, None if grad_head is None else grad_head.to(head.dtype))
+        ctx.made = grad_hidden, None if grad_head is None else grad_head.to(head.dtype)
         return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """In place: a second backward pass over one forward is refused by torch, which sees that they changed."""
-        (upstream,), (grad_hidden, grad_head) = gradients, ctx.saved_tensors
+        """In place, and given away: held by nobody else, the head's is added to that of a tied token table in place."""
+        if ctx.made is None:
+            raise RuntimeError("a second backward pass over one forward pass: the gradients of this loss are made once")
+        (upstream,), (grad_hidden, grad_head), ctx.made = gradients, ctx.made, None
         grad_hidden.mul_(upstream.to(grad_hidden.dtype))
         return grad_hidden, None if grad_head is None else grad_head.mul_(upstream), None, None, None, None
 
