@@ -40,7 +40,7 @@ from tohum.model.int8 import Int8Linear
 from tohum.model.network import Network
 from tohum.model.norm import RMSNorm
 
-KINDS = {gelu_tanh: 0, relu_squared: 1, silu: 2}  # as in vectors.h
+KINDS: dict[object, int] = {gelu_tanh: 0, relu_squared: 1, silu: 2}  # as in vectors.h
 FEW_TOKENS = 64  # of a pass in float32, up to which these kernels beat torch's
 
 
@@ -182,7 +182,7 @@ def matrix_struct(module: nn.Module, kept: list[Tensor]) -> structs.Matrix:
     """A linear layer, or a token table that is read as one. Raises NotSuited."""
     if type(module) is Int8Linear:
         return structs.matrix(module.values, kept, factors=module.factors, bias=module.bias)
-    if type(module) in (nn.Linear, Linear):
+    if isinstance(module, nn.Linear) and type(module) in (nn.Linear, Linear):
         check_numbers(module.weight)
         return structs.matrix(module.weight, kept, bias=module.bias)
     if type(module) is TokenTable:

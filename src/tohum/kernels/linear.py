@@ -22,9 +22,9 @@ FEW_ROWS = 16  # vectors, for which torch's kernels take less time than laying a
 class Linear(nn.Linear):
     """x (…, in) -> (…, out)."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # torch's name for x
         """Bfloat16 under autocast to it, and where x and weight are; else as torch."""
-        return linear(x, self.weight, self.bias)
+        return linear(input, self.weight, self.bias)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

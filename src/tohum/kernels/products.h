@@ -40,7 +40,7 @@ static int64_t next_chunk(Stage **stage, int64_t chunks, int64_t last) {
 
 /* R vectors times N rows of a matrix, o, o + far, ...: N * in numbers read once, 2 R N in operations.
 
-   One sum of eight lanes for each result, whatever R and N, so that its rounding does not depend on the company; R * N
+   One sum of LANES lanes for each result, whatever R and N, so that its rounding does not depend on the company; R * N
    of them hide the latency of multiply-add, and N streams from memory that of the memory. */
 INLINE void products(const Matrix *m, const float *x, float *y, int64_t o, int64_t far, const int R, const int N,
                      const int format) {

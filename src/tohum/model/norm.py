@@ -33,9 +33,9 @@ class RMSNorm(nn.Module):
 class LayerNorm(nn.LayerNorm):
     """(x - mean) / sqrt(var + eps) * weight + bias (arXiv:1607.06450)."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # torch's name for x
         """(…, D) -> (…, D)."""
-        return for_products(super().forward(x))
+        return for_products(super().forward(input))
 
 
 def for_products(x: Tensor) -> Tensor:
