@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tohum.data_sampling.batch import IGNORED
-from tohum.model.loss import cross_entropy_sum
+from tohum.model.loss import cross_entropy_sum, token_losses
 
 
 def plain(hidden, head, targets, soft_cap):
@@ -82,3 +82,21 @@ def test_a_second_backward_pass_is_refused_not_wrong():
     (2 * loss).backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="a second backward pass"):
         loss.backward()
+
+
+@pytest.mark.parametrize("wanted", ["sum", "each"])
+@pytest.mark.parametrize("elements", [None, 41 * 7])
+def test_products_in_bfloat16_change_gradients_by_rounding_alone(wanted, elements):
+    """Chunks of seven rows, whose parts of the head's gradient are added up."""
+    torch.manual_seed(0)
+    hidden = torch.randn(16, 30).T.requires_grad_()  # (30, 16), its columns side by side
+    head, targets = torch.randn(41, 16, requires_grad=True), torch.randint(0, 41, (30,), dtype=torch.int32)
+    precise = [x.detach().double().requires_grad_() for x in (hidden, head)]
+    F.cross_entropy(precise[0] @ precise[1].T, targets.long(), reduction="sum").backward()
+    if wanted == "sum":
+        loss = cross_entropy_sum(hidden, head, targets, dtype=torch.bfloat16, chunk_elements=elements)
+    else:
+        loss = token_losses(hidden, head, targets.long(), dtype=torch.bfloat16, chunk_elements=elements).sum()
+    loss.backward()
+    for mine, exact in zip((hidden, head), precise, strict=True):
+        assert (mine.grad - exact.grad).abs().max() < 0.03 * exact.grad.abs().max()

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from tohum.finetuning.trainable import STATE_BYTES, Trainable
-from tohum.machine import free_bytes, has_bf16_arithmetic, peak_memory_bytes, resident_bytes
+from tohum.kernels.matmul import multiplies_natively
+from tohum.machine import free_bytes, peak_memory_bytes, resident_bytes
 from tohum.model.classifier import Classifier, trunk
 from tohum.model.counting import FLOAT32_BYTES, MicroBatch, training_memory
 from tohum.model.loss import chunk_rows
@@ -25,7 +26,7 @@ def forecast_bytes(module: nn.Module, trainable: Trainable, precision: Precision
     network, device = trunk(module), precision.device
     config, layers = network.config, len(network.config.layers)
     batch = MicroBatch(rows=1, tokens=pass_tokens, autocast=precision.dtype == torch.bfloat16, device=device.type,
-                       native=device.type == "cpu" and has_bf16_arithmetic())
+                       native=device.type == "cpu" and multiplies_natively())
     made = training_memory(config, batch)
     trained_layers = (layers - min(trainable.first_block, layers)) / layers
     loss = 0

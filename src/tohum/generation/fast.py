@@ -10,6 +10,7 @@ What flows between matrices is float32 whatever their format, and a token's vect
 others, which makes guesses (lookup.py) exact in every format.
 """
 
+import contextlib
 import ctypes
 from collections.abc import Iterator
 from typing import cast
@@ -92,7 +93,7 @@ class FastNetwork:
                cache: KeyValueCache | None = None) -> Tensor:
         """As Network.hidden, in inference mode: ids (B, T) -> (B, T, D); zeros where there is padding."""
         if cache is not self.cache or not self.suits(ids, positions):
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.narrow_prompts):
+            with torch.autocast("cpu", dtype=torch.bfloat16) if self.narrow_prompts else contextlib.nullcontext():
                 return self.network.hidden(ids, positions=positions, documents=documents, cache=cache)
         self.network.check_length(ids.shape[1])
         padding = None if documents is None else documents < 0

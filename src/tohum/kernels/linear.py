@@ -36,6 +36,8 @@ def suits(x: Tensor, weight: Tensor) -> bool:
     """Whether the product of x (…, in) and a weight is to be made in bfloat16, and can be made here."""
     autocast = torch.is_autocast_enabled("cpu")
     dtype = torch.get_autocast_dtype("cpu") if autocast else x.dtype
+    if not autocast and weight.dtype not in (x.dtype, torch.int8):
+        return False  # torch says what is wrong
     return dtype is torch.bfloat16 and x.numel() > FEW_ROWS * x.shape[-1] and fits(x, weight)
 
 

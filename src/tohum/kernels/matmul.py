@@ -34,6 +34,11 @@ def fits(*tensors: Tensor) -> bool:
             and not torch.compiler.is_compiling() and library(WORK) is not None)
 
 
+def multiplies_natively() -> bool:
+    """Whether products in bfloat16 are made here."""
+    return library(WORK) is not None
+
+
 def matmul(left: Tensor, right: Tensor, to: Tensor, *, add: bool = False, bias: Tensor | None = None,
            factors: Tensor | None = None) -> Tensor:
     """to (M, N) = factors * (left (M, K) @ right (K, N)) + bias, or to += where `add`; bias and factors (N,) float32.
@@ -42,6 +47,7 @@ def matmul(left: Tensor, right: Tensor, to: Tensor, *, add: bool = False, bias: 
     """
     (rows, inner), columns = left.shape, right.shape[1]
     assert right.shape[0] == inner
+    assert {left.dtype, right.dtype} <= set(SIDES)
     assert to.shape == (rows, columns)
     assert to.stride(1) == 1
     assert to.dtype is torch.float32 or (to.dtype is torch.bfloat16 and not add)

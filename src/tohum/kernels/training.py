@@ -103,10 +103,12 @@ def cross_entropy(logits: Tensor, targets: Tensor, soft_cap: float | None) -> tu
     logits then hold the gradient of each row's loss times its sum. Raises IndexError for a target outside 0..V-1.
     """
     assert logits.is_contiguous()
+    assert targets.shape == (len(logits),)
+    assert targets.device == logits.device
     lowest, highest = targets.aminmax()
     if lowest < 0 or highest >= logits.shape[1]:
         raise IndexError(f"targets from {int(lowest)} to {int(highest)}, but there are {logits.shape[1]} scores")
-    targets = targets.contiguous()
+    targets = targets.to(torch.int64).contiguous()
     losses, sums = (logits.new_empty(len(logits), dtype=torch.float32) for _ in range(2))
     call().tohum_cross_entropy(at(logits), at(targets), at(losses), at(sums), Number(len(logits)),
                                Number(logits.shape[1]), Exact(soft_cap or 0.0), form(logits), threads())

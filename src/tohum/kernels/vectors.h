@@ -84,7 +84,7 @@ INLINE vec some(const void *numbers, int64_t i, int64_t end, const int format) {
     return load(left, 0, FLOAT32);
 }
 
-/* LANES numbers to place `i` on, in float32 or bfloat16, rounded as store_number does; of NaN something stays NaN. */
+/* LANES numbers to place `i` on, in float32 or bfloat16, rounded to nearest, ties to even; NaN stays NaN. */
 INLINE void store_as(void *numbers, int64_t i, vec v, const int format) {
     if (format == FLOAT32) { store(numbers, i, v); return; }
     uint16_t *half = (uint16_t *)numbers + i;
@@ -130,7 +130,7 @@ INLINE vec pick(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | 
 /* e^x to 2 units in the last place: 2^n * e^r with |r| <= ln(2) / 2, a polynomial for e^r (Cephes, expf). */
 INLINE vec exponential(vec x) {
 #if LANES == 16 && defined(__AVX512F__) /* the instruction that multiplies by 2^n knows where the result vanishes */
-    const vec y = _mm512_max_ps(all(-200.0f), x);
+    const vec y = _mm512_min_ps(all(200.0f), _mm512_max_ps(all(-200.0f), x)); /* in this order NaN stays */
     const vec n = _mm512_roundscale_ps(y * all(1.44269504f), 8);
 #else
     const vec low = all(-87.0f), high = all(88.0f), magic = all(12582912.0f); /* 1.5 * 2^23 rounds to integers */

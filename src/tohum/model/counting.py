@@ -169,10 +169,13 @@ def norm_activations(config: ModelConfig, layer: LayerSpec, batch: MicroBatch) -
 
 
 def read_copies(batch: MicroBatch, layer: LayerSpec, readers: int) -> int:
-    """Bytes per number for the input of `readers` matrices: one tensor, or under autocast without a norm one each."""
+    """Bytes per number for the input of `readers` matrices: one tensor, or under autocast a copy for each.
+
+    On a CPU norms give what the products read (model/norm.py), so there is one copy.
+    """
     if not batch.autocast:
         return FLOAT32_BYTES
-    return BFLOAT16_BYTES * (readers if layer.norm_places == "post" and batch.device == "cpu" else 1)
+    return BFLOAT16_BYTES * (1 if batch.device == "cpu" and layer.norm_places != "post" else readers)
 
 
 def attention_activations(config: ModelConfig, layer: LayerSpec, batch: MicroBatch) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from tohum.kernels import training as kernels
 from tohum.kernels.linear import Linear
@@ -46,7 +47,8 @@ class Gelu(torch.autograd.Function):
         return plain_gelu(x)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # pyrefly: ignore[bad-override]
         """Gradient of the input."""
         (x,) = ctx.saved_tensors
         if kernels.fits(x, x.shape[-1]):
@@ -146,11 +148,12 @@ class MixtureOfExperts(nn.Module):
         weights, chosen = probabilities.topk(self.choice.chosen, dim=-1)  # (N, k) each
         if self.choice.normalised:
             weights = weights / weights.sum(dim=-1, keepdim=True)
-        result = torch.zeros_like(flat)
+        exact = torch.is_autocast_enabled(x.device.type)  # then a sum of several experts stays in float32
+        result = torch.zeros_like(flat, dtype=weights.dtype if exact else x.dtype)
         for number in range(self.choice.count) if self.training else chosen.unique().tolist():
             tokens, place = torch.where(chosen == number)
             share = weights[tokens, place, None].to(x.dtype)  # (n, 1)
-            result = result.index_add(0, tokens, (self.experts[number](flat[tokens]) * share).to(x.dtype))
+            result = result.index_add(0, tokens, (self.experts[number](flat[tokens]) * share).to(result.dtype))
         return result.view_as(x)
 
 

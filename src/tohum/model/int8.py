@@ -16,8 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tohum.kernels.linear import narrow_linear, narrow_product, suits
-from tohum.kernels.matmul import fits
+from tohum.kernels.linear import narrow_linear, suits
 from tohum.model.remade import made_again
 
 FEW_ROWS = 16  # vectors in a pass, up to which reading costs more than computing
@@ -53,8 +52,6 @@ def product(x: Tensor, values: Tensor, factors: Tensor, bias: Tensor | None) -> 
         return (made if bias is None else made + bias).view(*x.shape[:-1], -1)
     if suits(x, values):
         return narrow_linear(x, values, bias, factors)
-    if not torch.is_grad_enabled() and fits(x, values):  # x loses less than the bytes have lost
-        return narrow_product(x, values, bias, factors, x.dtype)
     kind = x.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
     weight = written_out(values, factors, dtype)

@@ -19,7 +19,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """(…, D) -> (…, D), arithmetic in float32 or better, result in the dtype of x."""
+        """(…, D) -> (…, D), arithmetic in float32 or better, result in the dtype of x (but see `for_products`)."""
         if x.device.type == "cpu":
             if torch.is_grad_enabled():
                 return for_products(CpuRMSNorm.apply(x, self.weight, self.eps))
@@ -40,7 +40,7 @@ class LayerNorm(nn.LayerNorm):
 
 def for_products(x: Tensor) -> Tensor:
     """Under autocast on a CPU in the format of the products that read it: one copy for all of them."""
-    if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+    if x.device.type == "cpu" and x.dtype is torch.float32 and torch.is_autocast_enabled("cpu"):
         return x.to(torch.get_autocast_dtype("cpu"))
     return x
 

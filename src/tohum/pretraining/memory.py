@@ -3,7 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from tohum.machine import free_bytes, has_bf16_arithmetic, resident_bytes
+from tohum.kernels.matmul import multiplies_natively
+from tohum.machine import free_bytes, resident_bytes
 from tohum.model.config import ModelConfig
 from tohum.model.counting import (
     ADAM_BYTES,
@@ -62,7 +63,7 @@ def parts_of(config: ModelConfig, recipe: ResolvedRecipe, rows: int) -> dict[str
     """The model's own parts for a micro-batch of `rows` windows."""
     t = recipe.training
     batch = MicroBatch(rows=rows, tokens=recipe.data.max_length, autocast=t.dtype == "bf16", device=t.device,
-                       native=t.device == "cpu" and has_bf16_arithmetic())
+                       native=t.device == "cpu" and multiplies_natively())
     made = training_memory(config, batch, optimizer_bytes=ADAM_BYTES)
     optimizer = made.optimizer
     activations = made.weight_copies + made.activations

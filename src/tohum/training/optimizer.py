@@ -98,7 +98,8 @@ class AdamW:
         gradients = [p.grad for p in parameters if p.grad is not None]
         steps, first, second = ([self.state[name][key] for name in names] for key in ("step", "exp_avg", "exp_avg_sq"))
         torch._foreach_add_(steps, 1)
-        divisor = None if shortened == 1.0 else torch.tensor(1 / shortened, device=parameters[0].device)
+        divisor = None if shortened == 1.0 else torch.tensor(1 / shortened, dtype=torch.float32,
+                                                                  device=parameters[0].device)
         torch._fused_adamw_(
             parameters, gradients, first, second, [], steps, amsgrad=False, maximize=False, lr=lr,
             beta1=self.config.beta1, beta2=self.config.beta2, weight_decay=weight_decay, eps=1e-10,
