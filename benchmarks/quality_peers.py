@@ -44,8 +44,7 @@ def nanogpt(checkout: str, vocabulary: int) -> tuple[torch.nn.Module, Loss, Step
 
 def nanochat(checkout: str, vocabulary: int) -> tuple[torch.nn.Module, Loss, Step]:
     """Muon and AdamW with its rates and its schedules: 40 steps of warm-up, the last 65 % down to a twentieth."""
-    sys.path.insert(0, str(Path(checkout).parent))
-    sys.modules["nanochat"] = __import__(Path(checkout).name)
+    sys.path.insert(0, checkout)
     from nanochat.gpt import GPT, GPTConfig
 
     model = GPT(GPTConfig(sequence_len=CONTEXT, vocab_size=vocabulary, n_layer=LAYERS, n_head=HEADS, n_kv_head=HEADS,
