@@ -33,7 +33,8 @@ def forecast_bytes(module: nn.Module, trainable: Trainable, precision: Precision
     if not isinstance(module, Classifier):
         table = config.vocab_size * config.width * network.head_weight.requires_grad
         rows = min(pass_tokens, chunk_rows(config.vocab_size, device.type, batch.compute_bytes))
-        loss = FLOAT32_BYTES * (rows * config.vocab_size + pass_tokens * config.width + table)
+        number = batch.compute_bytes if device.type == "cpu" else FLOAT32_BYTES  # of logits, as in training_memory
+        loss = number * rows * config.vocab_size + FLOAT32_BYTES * (pass_tokens * config.width + table)
     held = torch.cuda.memory_allocated(device) if device.type == "cuda" else resident_bytes()
     added = trainable.trained * STATE_BYTES + int((made.activations + made.weight_copies) * trained_layers) + loss
     return max(peak_memory_bytes(device), held + added)

@@ -14,7 +14,7 @@
 #include <omp.h>
 #include "pack.h"
 
-enum { ROWS = 12, COLUMNS = 32, K_BLOCK = 3072, MOST_PANELS = 8, MOST_STRIPS = 4, TASKS = 8, SOME_PAIRS = 16, LINE = 64 };
+enum { ROWS = 12, COLUMNS = 32, K_BLOCK = 3072, MOST_STRIPS = 4, TASKS = 8, SOME_PAIRS = 16, LINE = 64 };
 
 static int64_t parts(int64_t x, int64_t size) { return (x + size - 1) / size; }
 

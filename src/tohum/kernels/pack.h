@@ -15,7 +15,7 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum { FLOAT32, BFLOAT16, FLOAT16, INT8 }; /* formats; the order is that of kernels/structs.py */
-enum { WIDE = 32 };                        /* numbers that are loaded at a time */
+enum { WIDE = 32, MOST_PANELS = 8 };       /* numbers that are loaded, panels that are laid out at a time */
 
 typedef struct {
     const void *numbers;
@@ -85,30 +85,27 @@ INLINE void pack_along(const Side *s, int64_t k, int64_t pairs, int64_t from, in
         }
 }
 
-/* `width` columns from `from` on. */
+/* Rows k and k + 1, 32 columns from `from` on -> 32 pairs in the order of the columns. */
+INLINE void zip(const Side *s, int64_t k, int64_t from, int32_t *to, const int format) {
+    const __m512i lower = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0), upper = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
+    const __m512i a = numbers(s, k, from, format), b = numbers(s, k + 1, from, format);
+    const __m512i zipped = _mm512_unpacklo_epi16(a, b), others = _mm512_unpackhi_epi16(a, b);
+    _mm512_storeu_si512(to, _mm512_permutex2var_epi64(zipped, lower, others));
+    _mm512_storeu_si512(to + 16, _mm512_permutex2var_epi64(zipped, upper, others));
+}
+
+/* 32 columns from `from` on; twelve go through pack_panels. */
 INLINE void pack_across(const Side *s, int64_t k, int64_t pairs, int64_t from, int32_t *to, const int width,
                         const int format) {
-    const __m512i lower = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0), upper = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
-    for (int64_t p = 0; p < pairs; p++, to += width) {
-        const __m512i a = numbers(s, k + 2 * p, from, format), b = numbers(s, k + 2 * p + 1, from, format);
-        const __m512i zipped = _mm512_unpacklo_epi16(a, b), others = _mm512_unpackhi_epi16(a, b);
-        put(to, _mm512_permutex2var_epi64(zipped, lower, others), width, p + 1 < pairs);
-        if (width > 16) _mm512_storeu_si512(to + 16, _mm512_permutex2var_epi64(zipped, upper, others));
-    }
+    for (int64_t p = 0; p < pairs; p++) zip(s, k + 2 * p, from, to + p * width, format);
 }
 
 /* `panels` times `width` columns from `from` on: (panels, all, width), of which `pairs` are made. Rows are read once. */
 INLINE void pack_panels(const Side *s, int64_t k, int64_t pairs, int64_t from, int32_t *to, int64_t all,
                         const int width, int64_t panels, const int format) {
-    const __m512i lower = _mm512_set_epi64(11, 10, 3, 2, 9, 8, 1, 0), upper = _mm512_set_epi64(15, 14, 7, 6, 13, 12, 5, 4);
-    int32_t line[8 * 12 + WIDE];
+    int32_t line[MOST_PANELS * 12 + WIDE];
     for (int64_t p = 0; p < pairs; p++) {
-        for (int64_t i = 0; i < panels * width; i += WIDE) {
-            const __m512i a = numbers(s, k + 2 * p, from + i, format), b = numbers(s, k + 2 * p + 1, from + i, format);
-            const __m512i zipped = _mm512_unpacklo_epi16(a, b), others = _mm512_unpackhi_epi16(a, b);
-            _mm512_storeu_si512(line + i, _mm512_permutex2var_epi64(zipped, lower, others));
-            _mm512_storeu_si512(line + i + 16, _mm512_permutex2var_epi64(zipped, upper, others));
-        }
+        for (int64_t i = 0; i < panels * width; i += WIDE) zip(s, k + 2 * p, from + i, line + i, format);
         for (int64_t i = 0; i < panels; i++)
             put(to + (i * all + p) * width, _mm512_loadu_si512(line + i * width), width, p + 1 < pairs);
     }
