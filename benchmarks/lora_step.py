@@ -40,8 +40,8 @@ folder, kind, what = sys.argv[1:4]
 """
 OURS = COMMON + """
 from pathlib import Path
-from tohum.machine import tune_allocator
-tune_allocator()
+from tohum.kernels.memory import tune_memory
+tune_memory()
 from tohum.data_sampling.batch import Batch
 from tohum.loading.folder import load_model
 from tohum.lora.adapter import add_lora

@@ -27,7 +27,8 @@ from benchmarks.train_step_peers import CONTEXT, SHAPES, VOCABULARY
 from benchmarks.worker import MEMORY, Ask, serve, worker
 
 from tohum.data_sampling.batch import Batch
-from tohum.machine import cores, has_bf16_arithmetic, tune_allocator
+from tohum.kernels.memory import tune_memory
+from tohum.machine import cores, has_bf16_arithmetic
 from tohum.model.init import initialise
 from tohum.model.network import Network
 from tohum.model.presets import gpt2
@@ -60,7 +61,7 @@ class Same:
 
 def ours(name: str, compiled: bool) -> None:
     """A worker: the very step that `tohum pretrain` makes."""
-    tune_allocator()
+    tune_memory()
     torch.set_num_threads(cores())
     shape = SHAPES[name]
     config = gpt2(layers=shape["layers"], heads=shape["heads"], width=shape["width"]).replace(

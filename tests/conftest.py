@@ -27,9 +27,9 @@ def compiled() -> Callable[..., ctypes.CDLL]:
     """work -> its kernels; a skip where there is no compiler, a failure where there is one that does not make them."""
     def of(work: str, lanes: int = 8) -> ctypes.CDLL:
         try:
-            build.compiler()
+            build.compiler(build.language_of(work))
         except build.KernelError:
-            pytest.skip("no C compiler")
+            pytest.skip("no compiler")
         return build.load(work, lanes)
 
     return of

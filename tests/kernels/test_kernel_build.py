@@ -90,14 +90,16 @@ def test_vectors_are_as_long_as_processor_and_widths_allow(monkeypatch):
 
 
 def test_without_a_compiler_one_line_says_so_and_nothing_fails(monkeypatch, capsys, tried_again):
-    def none():
-        raise build.KernelError("no C compiler (cc)")
-
-    monkeypatch.setattr(build, "compiler", none)
+    build.compiler.cache_clear()
+    monkeypatch.setattr(build.shutil, "which", lambda name: None)
     assert build.library() is None
     assert build.library() is None
     assert capsys.readouterr().err == "decoding without compiled kernels, several times slower: no C compiler (cc)\n"
+    assert build.library("tensor memory") is None
+    assert capsys.readouterr().err == ("tensor memory without compiled kernels, a tenth more memory: "
+                                       "no C++ compiler (c++)\n")
     assert build.state("decoding") == "plain"
+    build.compiler.cache_clear()
 
 
 def test_a_processor_without_the_instructions_is_no_complaint(monkeypatch, capsys, tried_again):

@@ -19,7 +19,6 @@ from tohum.attention.masks import Mask
 from tohum.kernels import training as kernels
 
 BLOCK_TOKENS = 128
-KEEP_UP_TO_TOKENS = 512  # weights are stored for the backward pass up to this T, above it they are made again
 
 
 def suits(query: Tensor, mask: Mask, dropout: float) -> bool:
@@ -28,7 +27,10 @@ def suits(query: Tensor, mask: Mask, dropout: float) -> bool:
 
 
 class BlockedAttention(torch.autograd.Function):
-    """softmax(scale * Q K^T masked) V for query, key, value (B, H, T, E) and a causal mask."""
+    """softmax(scale * Q K^T masked) V for query (B, H, T, E), key and value (B, G, T, E), and a causal mask.
+
+    The H / G query heads that read one key head stand below each other in one matrix: nothing is repeated.
+    """
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None,
@@ -36,32 +38,36 @@ class BlockedAttention(torch.autograd.Function):
         """-> context (B, H, T, E). `visible` (B or 1, 1, T, T) narrows the causal mask further."""
         with torch.autocast("cpu", enabled=False):
             query, key, value = (query * scale).contiguous(), key.contiguous(), value.contiguous()
-            context, kept = torch.empty_like(query), []
+            context = torch.empty_like(query)
             for start, end in blocks(query.shape[2]):
                 weights = block_weights(query, key, visible, start, end)
-                context[:, :, start:end] = weights @ value[:, :, :end]
-                kept.append(weights)
-        keep = query.shape[2] <= KEEP_UP_TO_TOKENS
-        ctx.save_for_backward(query, key, value, visible, *(kept if keep else ()))
+                context[:, :, start:end] = (below(weights, key) @ value[:, :, :end]).view_as(context[:, :, start:end])
+        ctx.save_for_backward(query, key, value, visible)
         ctx.scale = scale
         return context
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """P: weights. dV = P^T dC, dP = dC V^T, dS = P * (dP - sum(P * dP)), dQ = dS K, dK = dS^T Q."""
-        query, key, value, visible, *kept = ctx.saved_tensors  # query already scaled
+        """P: weights, made again. dV = P^T dC, dP = dC V^T, dS = P * (dP - sum(P * dP)), dQ = dS K, dK = dS^T Q."""
+        query, key, value, visible = ctx.saved_tensors  # query already scaled
         with torch.autocast("cpu", enabled=False):
             gradient = gradients[0].to(query.dtype).contiguous()
             dquery, dkey, dvalue = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
-            for number, (start, end) in enumerate(blocks(query.shape[2])):
-                weights = kept[number] if kept else block_weights(query, key, visible, start, end)
-                dcontext = gradient[:, :, start:end]
+            for start, end in blocks(query.shape[2]):
+                weights = below(block_weights(query, key, visible, start, end), key)
+                here = dquery[:, :, start:end]
+                dcontext, queries = below(gradient[:, :, start:end], key), below(query[:, :, start:end], key)
                 dweights = dcontext @ value[:, :, :end].transpose(-2, -1)
                 dscores = torch._softmax_backward_data(dweights, weights, -1, weights.dtype)
-                dquery[:, :, start:end] = dscores @ key[:, :, :end]
-                dkey[:, :, :end] += dscores.transpose(-2, -1) @ query[:, :, start:end]
+                here.copy_((dscores @ key[:, :, :end]).view_as(here))
+                dkey[:, :, :end] += dscores.transpose(-2, -1) @ queries
                 dvalue[:, :, :end] += weights.transpose(-2, -1) @ dcontext
             return dquery.mul_(ctx.scale), dkey, dvalue, None, None
+
+
+def below(x: Tensor, key: Tensor) -> Tensor:
+    """x (B, H, t, n) -> (B, G, H / G * t, n): the heads that read one key head, below each other."""
+    return x.reshape(x.shape[0], key.shape[1], -1, x.shape[-1])
 
 
 def blocks(tokens: int) -> list[tuple[int, int]]:
@@ -71,7 +77,8 @@ def blocks(tokens: int) -> list[tuple[int, int]]:
 
 def block_weights(query: Tensor, key: Tensor, visible: Tensor | None, start: int, end: int) -> Tensor:
     """Weights of queries start..end-1 over keys 0..end-1: (B, H, end - start, end)."""
-    scores = query[:, :, start:end] @ key[:, :, :end].transpose(-2, -1)
+    scores = below(query[:, :, start:end], key) @ key[:, :, :end].transpose(-2, -1)
+    scores = scores.view(*query.shape[:2], end - start, end)
     if visible is None and kernels.fits(scores, end) and scores.is_contiguous():
         return kernels.causal_softmax(scores, start)
     if visible is None:

@@ -16,7 +16,6 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Mask, rule: ScoreRul
            dropout: float = 0.0) -> Tensor:
     """query (B, H, T, E), key and value (B, G, S, E) -> context (B, H, T, E). `rule` has no soft-cap."""
     if rule.by_blocks and suits(query, mask, dropout):
-        key, value = share_heads(key, query.shape[1]), share_heads(value, query.shape[1])
         return BlockedAttention.apply(query, key, value, mask.visible, rule.scale)
     if mask.visible is not None and query.device.type == "cuda":  # its kernel for masks knows no grouped heads
         key, value = share_heads(key, query.shape[1]), share_heads(value, query.shape[1])

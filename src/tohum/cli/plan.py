@@ -29,12 +29,13 @@ def command(data: Path, as_json: bool, **options: Any) -> None:
       tohum plan --data data --budget 30m
     """
     from tohum.data_sampling.shards import DataFolder
-    from tohum.machine import pick_device, tune_allocator
+    from tohum.kernels.memory import tune_memory
+    from tohum.machine import pick_device
     from tohum.pretraining.describe import describe
     from tohum.pretraining.plan import make_plan
     from tohum.training.ranks import Ranks
 
-    tune_allocator()
+    tune_memory()
     recipe = recipe_from({**options, "data": data}, default_length=True)
     plan = make_plan(recipe, DataFolder.open(data), Ranks.from_environment(pick_device(recipe.training.device)))
     emit(plan.to_json(), describe(plan), as_json)

@@ -19,7 +19,8 @@ from tohum.finetuning.forecast import described, forecast_bytes
 from tohum.finetuning.resolve import settle_machine
 from tohum.finetuning.trainable import Trainable
 from tohum.finetuning.watch import Evaluate, Figures, FinetuneWatch, Sample, nothing
-from tohum.machine import peak_memory_bytes, process_seconds, tune_allocator
+from tohum.kernels.memory import tune_memory
+from tohum.machine import peak_memory_bytes, process_seconds
 from tohum.training import checkpoint
 from tohum.training.budget import Budget
 from tohum.training.checkpoint import Identity, ModelFiles
@@ -179,7 +180,7 @@ class Begun(Generic[Recipe]):
 
 def begin(request: Request[Recipe]) -> Begun[Recipe]:
     """The recipe, asked for or stored, on this machine. Raises ConfigError, CheckpointError."""
-    tune_allocator()
+    tune_memory()
     stored = stored_recipe(request)
     recipe = settle_machine(stored or request.recipe)
     t = recipe.training

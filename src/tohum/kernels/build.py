@@ -1,9 +1,10 @@
-"""The C files of this folder -> loaded libraries, each compiled once and kept in the user's cache.
+"""The C and C++ files of this folder -> loaded libraries, each compiled once and kept in the user's cache.
 
     decoding          few tokens through transformer blocks
     training          norms, rotations, activations and the loss, forward and backward
     matrix products   in bfloat16, for processors that multiply it (AVX512-BF16)
     learning merges   words of a text, and the merges of byte-pair encoding
+    tensor memory     where torch keeps its tensors; in C++, for it is an allocator of torch's
 
     cc -O3 -march=native ...  ->  ~/.cache/tohum/kernels/<sha of source, flags, compiler and processor>.so
 
@@ -30,12 +31,13 @@ from tohum.machine import cpu_flags
 SOURCES = {"decoding": ("kernels.c", "products.h", "vectors.h"),
            "training": ("training.c", "loss.c", "vectors.h"),
            "matrix products": ("matmul.c", "pack.h"),
-           "learning merges": ("merges.c", "words.c", "words.h")}
-FLAGS = ("-O3", "-march=native", "-std=gnu11", "-ffp-contract=off", "-shared", "-fPIC")
-OWN_FLAGS = {"decoding": ("-fopenmp",), "training": ("-fopenmp",), "matrix products": ("-fopenmp",),
-             "learning merges": ()}
+           "learning merges": ("merges.c", "words.c", "words.h"),
+           "tensor memory": ("arena.cpp",)}
+FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")
+C_FLAGS, CPP_FLAGS = ("-std=gnu11", "-ffp-contract=off"), ("-std=c++20",)
+COMPILERS = {"C": ("cc", "gcc", "clang"), "C++": ("c++", "g++", "clang++")}
 WITHOUT = {"decoding": "several times slower", "training": "up to a third slower", "matrix products": "a fifth slower",
-           "learning merges": "several times slower"}
+           "learning merges": "several times slower", "tensor memory": "a tenth more memory"}
 SECONDS = 120  # for the compiler
 NEEDS = {"matrix products": frozenset({"avx512f", "avx512bw", "avx512vl", "avx512_bf16"})}  # of the processor
 LANES = (16, 8)  # floats of a vector
@@ -54,11 +56,11 @@ def folder() -> Path:
 
 
 @functools.cache
-def compiler() -> tuple[str, str]:
-    """Path of the system's C compiler and its version. Raises KernelError."""
-    found = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+def compiler(language: str = "C") -> tuple[str, str]:
+    """Path of the system's compiler and its version. Raises KernelError."""
+    found = next(filter(None, map(shutil.which, COMPILERS[language])), None)
     if found is None:
-        raise KernelError("no C compiler (cc)")
+        raise KernelError(f"no {language} compiler ({COMPILERS[language][0]})")
     done = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=SECONDS)
     return found, done.stdout
 
@@ -79,16 +81,27 @@ def usual_lanes(work: str) -> int:
     return lanes_for() if "vectors.h" in SOURCES[work] else LANES[-1]
 
 
+def language_of(work: str) -> str:
+    """C, or C++ for what is a part of torch."""
+    return "C++" if SOURCES[work][0].endswith(".cpp") else "C"
+
+
 def flags_for(work: str, lanes: int) -> tuple[str, ...]:
-    """For the compiler."""
-    return *FLAGS, *OWN_FLAGS[work], f"-DLANES={lanes}"
+    """For the compiler. What is a part of torch needs its headers, and fits this version alone."""
+    if language_of(work) == "C++":
+        import torch
+
+        root = Path(torch.__file__).parent
+        return (*FLAGS, *CPP_FLAGS, f"-I{root / 'include'}", f"-L{root / 'lib'}", f"-DTORCH={torch.__version__}")
+    threads = () if work == "learning merges" else ("-fopenmp",)
+    return *FLAGS, *C_FLAGS, *threads, f"-DLANES={lanes}"
 
 
 def library_path(work: str = "decoding", lanes: int = 8) -> Path:
     """The file that this machine needs; its name changes with all that decides its content. Raises KernelError."""
     here = Path(__file__).parent
     parts = [(here / name).read_text("utf-8") for name in SOURCES[work]]
-    parts += [*flags_for(work, lanes), *compiler(), *sorted(cpu_flags())]
+    parts += [*flags_for(work, lanes), *compiler(language_of(work)), *sorted(cpu_flags())]
     return folder() / f"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}.so"
 
 
@@ -104,9 +117,10 @@ def compile_to(path: Path, work: str, lanes: int) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     refuse_if_shared(path.parent)
     with tempfile.TemporaryDirectory(dir=path.parent) as draft:
-        sources = [str(Path(__file__).parent / name) for name in SOURCES[work] if name.endswith(".c")]
-        made = Path(draft) / "made.so"
-        done = subprocess.run([compiler()[0], *flags_for(work, lanes), *sources, "-o", str(made), "-lm"],
+        sources = [str(Path(__file__).parent / name) for name in SOURCES[work] if name.endswith((".c", ".cpp"))]
+        made, language = Path(draft) / "made.so", language_of(work)
+        done = subprocess.run([compiler(language)[0], *flags_for(work, lanes), *sources, "-o", str(made),
+                               "-lc10" if language == "C++" else "-lm"],
                               capture_output=True, text=True, timeout=SECONDS)
         if done.returncode:
             lines = [line for line in done.stderr.splitlines() if "error" in line] or ["the compiler failed"]

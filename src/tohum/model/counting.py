@@ -5,7 +5,6 @@ N = rows * T tokens of a micro-batch, L layers, and the letters of the house: D,
 
 from dataclasses import dataclass, fields
 
-from tohum.attention.blocked import KEEP_UP_TO_TOKENS, blocks
 from tohum.model.config import AttentionSpec, FeedForwardSpec, LayerSpec, ModelConfig, NormSpec
 from tohum.model.feed_forward import GATED
 from tohum.model.loss import chunk_rows
@@ -143,7 +142,8 @@ def training_memory(config: ModelConfig, batch: MicroBatch, *, optimizer_bytes: 
     table = config.vocab_size * config.width
     per_layer = {layer: layer_activations(config, layer, batch) for layer in set(config.layers)}
     stream = batch.n * config.width * FLOAT32_BYTES
-    ends = stream * 2 + batch.n * 8  # embedding's sum that the last norm reads, its output, ids
+    made = batch.compute_bytes if batch.device == "cpu" else FLOAT32_BYTES
+    ends = stream + batch.n * (config.width * made + 8)  # what the last norm reads, its output, ids
     copied = batch.autocast * BFLOAT16_BYTES * (not batch.native)
     logits = min(batch.n, chunk_rows(config.vocab_size, batch.device, batch.compute_bytes)) * config.vocab_size
     in_place = batch.device == "cpu"  # elsewhere logits, and under autocast their bfloat16 forms
@@ -190,11 +190,8 @@ def attention_activations(config: ModelConfig, layer: LayerSpec, batch: MicroBat
         return kept + square * (size + FLOAT32_BYTES + copies * size) + 4 * query * size
     if config.attention_dropout:  # torch's definition, in float32: weights, dropout's mask, result
         return kept + 3 * (square + query) * FLOAT32_BYTES + query * size
-    if batch.autocast and batch.native:
-        triangle = sum((end - start) * end for start, end in blocks(batch.tokens))
-        weights = batch.rows * spec.heads * triangle if batch.tokens <= KEEP_UP_TO_TOKENS else 0
-        return kept + (4 * query + weights) * size  # keys and values repeated to H heads
-    return kept + (2 * query + 2 * pair) * size + batch.n * spec.heads * FLOAT32_BYTES
+    sums = 0 if batch.autocast and batch.native else batch.n * spec.heads * FLOAT32_BYTES
+    return kept + (2 * query + 2 * pair) * size + sums
 
 
 def feed_forward_activations(config: ModelConfig, layer: LayerSpec, batch: MicroBatch) -> int:

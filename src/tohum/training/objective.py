@@ -39,6 +39,7 @@ def hidden_of(network: Network, batch: Batch, first_block: int = 0) -> Tensor:
 def language_objective(network: Network, precision: Precision, *, compiled: bool = False,
                        first_block: int = 0) -> Callable[[Batch], Tensor]:
     """Returns batch -> loss summed over supervised targets (scalar). `compiled` fuses the blocks (torch.compile)."""
+    network.embedding.token.adds_rows = True
     forward = torch.compile(hidden_of, dynamic=False) if compiled else hidden_of
 
     def objective(batch: Batch) -> Tensor:

@@ -1,0 +1,17 @@
+"""Memory of a process that trains: glibc keeps what it has, and tensors have a place of their own (arena.cpp)."""
+
+import sys
+
+from tohum.kernels.build import library
+from tohum.machine import tune_allocator
+
+WORK = "tensor memory"
+
+
+def tune_memory() -> bool:
+    """Once, before the first large tensor; later ones gain, too. False where one of the two cannot be had."""
+    kept = tune_allocator()
+    if not sys.platform.startswith("linux"):
+        return False
+    found = library(WORK)
+    return kept and found is not None and found.tohum_tensor_memory() == 0
