@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     import torch
 
 MEBIBYTE = 2**20
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # numbers of mallopt(3) parameters
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4  # numbers of mallopt(3) parameters
+LARGE_BYTES = 2**25  # the most that glibc takes for M_MMAP_THRESHOLD
 
 
-def tune_allocator() -> bool:
+def tune_allocator(*, with_tensors: bool = True) -> bool:
     """Tell glibc to keep freed buffers instead of giving them back and faulting them in again each step.
 
-    Worth a fifth to a half of the training speed on a CPU (docs/06-pretraining.md). False where there is no glibc.
+    Worth a fifth to a half of the training speed on a CPU (docs/06-pretraining.md). Where it has no tensors, the largest
+    buffers are those of files that are read, once: they are given back. False where there is no glibc.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -33,7 +35,8 @@ def tune_allocator() -> bool:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return False
-    settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 64 * MEBIBYTE))
+    large = (M_MMAP_MAX, 0) if with_tensors else (M_MMAP_THRESHOLD, LARGE_BYTES)
+    settings = (large, (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 64 * MEBIBYTE))
     return [mallopt(name, value) for name, value in settings] == [1, 1, 1]
 
 

@@ -197,14 +197,30 @@ static int64_t share(int64_t all, int64_t threads, int64_t most) {
 
 static void *memory(int64_t bytes) { return aligned_alloc(LINE, parts(bytes, LINE) * LINE); }
 
+/* What a thread keeps for its next call: given back each time, it would come to lie apart between other things. */
+enum { SHARED, OWN };
+static _Thread_local struct {
+    void *memory;
+    int64_t bytes;
+} kept[2];
+
+static void *keep(int which, int64_t bytes) {
+    if (kept[which].bytes < bytes) {
+        free(kept[which].memory);
+        kept[which].memory = memory(bytes);
+        kept[which].bytes = kept[which].memory ? bytes : 0;
+    }
+    return kept[which].memory;
+}
+
 /* left (M, K), right (K, N). Returns 0, or 1 where there is no memory for it. */
 int tohum_matmul(const Side *left, const Side *right, const Target *to, int64_t M, int64_t N, int64_t K,
                  int64_t threads) {
     const int64_t pairs = parts(K < K_BLOCK ? K : K_BLOCK, 2), panels = parts(M, ROWS), strips = parts(N, COLUMNS);
     const int64_t high = share(panels, threads, MOST_PANELS), wide = share(strips, threads, MOST_STRIPS);
     const int64_t own_size = pairs * (M > N ? high * ROWS : wide * COLUMNS);
-    int32_t *shared = memory(4 * pairs * (M > N ? strips * COLUMNS : panels * ROWS));
-    int32_t *own = memory(4 * own_size * threads);
+    int32_t *shared = keep(SHARED, 4 * pairs * (M > N ? strips * COLUMNS : panels * ROWS));
+    int32_t *own = keep(OWN, 4 * own_size * threads);
     const int in_place = to->format == FLOAT32 && !to->add && to->stride == N && !to->bias && !to->factors;
     float *sums = K <= K_BLOCK ? NULL : in_place ? to->numbers : memory(4 * M * N);
     const int failed = !shared || !own || (K > K_BLOCK && !sums);
@@ -217,8 +233,6 @@ int tohum_matmul(const Side *left, const Side *right, const Target *to, int64_t 
             block_product(&b, shared, own + own_size * omp_get_thread_num());
         }
     }
-    free(shared);
-    free(own);
     if (!in_place) free(sums);
     return failed;
 }

@@ -10,8 +10,6 @@ WORK = "tensor memory"
 
 def tune_memory() -> bool:
     """Once, before the first large tensor; later ones gain, too. False where one of the two cannot be had."""
-    kept = tune_allocator()
-    if not sys.platform.startswith("linux"):
-        return False
-    found = library(WORK)
-    return kept and found is not None and found.tohum_tensor_memory() == 0
+    found = library(WORK) if sys.platform.startswith("linux") else None
+    apart = found is not None and found.tohum_tensor_memory() == 0
+    return tune_allocator(with_tensors=not apart) and apart
