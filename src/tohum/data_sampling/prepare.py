@@ -3,10 +3,12 @@
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from threading import Thread
+from typing import Any, Generic, TypeVar, get_args
 
 import numpy as np
 
@@ -36,6 +38,7 @@ from tohum.files import refuse_existing, sha256_file, write_directory, write_jso
 from tohum.tokenizing.fast import Ragged
 from tohum.tokenizing.tokenizer import Tokenizer
 
+T = TypeVar("T")
 Progress = Callable[[str, int, int], None]  # phase, done, total; in bytes or characters
 
 
@@ -49,9 +52,13 @@ def prepare(specs: Sequence[str], tokenizer: Tokenizer, out: Path, settings: Pre
     started = time.perf_counter()
     sources = open_sources(specs, split=settings.split, text_key=settings.text_key)
     check_weights(settings, [source.name for source in sources])
-    wanted = {"sources": {source.name: source.sha256() for source in sources}, "tokenizer": tokenizer.sha256,
-              "format_version": FORMAT_VERSION, **settings.model_dump(mode="json", exclude={"force"})}
-    if reused := reusable(out, wanted, settings.force):
+    hashes = Background(lambda: {source.name: source.sha256() for source in sources})
+
+    def wanted() -> dict[str, Any]:
+        return {"sources": hashes.result(), "tokenizer": tokenizer.sha256, "format_version": FORMAT_VERSION,
+                **settings.model_dump(mode="json", exclude={"force"})}
+
+    if (out / INDEX_NAME).is_file() and (reused := reusable(out, wanted(), settings.force)):
         return describe(reused, sources, started) | {"reused": True}
     may_write(out, settings.force)
     work = Work(sources=sources, tokenizer=tokenizer, settings=settings, wanted=wanted, progress=progress)
@@ -71,7 +78,7 @@ class Work:
     sources: Sequence[Source]
     tokenizer: Tokenizer
     settings: PrepareConfig
-    wanted: dict[str, Any]  # the key under which the result is reused
+    wanted: Callable[[], dict[str, Any]]  # the key under which the result is reused; waits for the sources' hashes
     progress: Progress
 
 
@@ -115,7 +122,7 @@ def write_parts(draft: Path, work: Work) -> Index:
         else:
             write_pieces(encoder.encoded(splitter.pieces(number, source.documents()), encoding.add), parts)
         entries.append(SourceEntry(
-            name=source.name, sha256=work.wanted["sources"][source.name], share=1,
+            name=source.name, sha256=work.wanted()["sources"][source.name], share=1,
             documents=scans[number].documents, copies_left_out=splitter.dropped[number],
             split_by="characters" if splitter.by_characters(number) else "documents",
             train=parts["train"].close(), val=parts["val"].close()))
@@ -154,7 +161,7 @@ def make_index(draft: Path, entries: list[SourceEntry], dtype: str, work: Work) 
     weights = work.settings.weights or {entry.name: entry.train.tokens for entry in entries}
     shares = integer_shares([weights[entry.name] ** work.settings.alpha for entry in entries])
     entries = [entry.model_copy(update={"share": share}) for entry, share in zip(entries, shares, strict=True)]
-    index = Index(fingerprint="", dtype=dtype, period=sum(shares), sources=entries, settings=work.wanted,
+    index = Index(fingerprint="", dtype=dtype, period=sum(shares), sources=entries, settings=work.wanted(),
                   tokenizer=TokenizerEntry(kind=work.tokenizer.kind, vocab_size=work.tokenizer.vocab_size,
                                            sha256=work.tokenizer.sha256, files=files))
     return index.model_copy(update={"fingerprint": index.computed_fingerprint()})
@@ -177,6 +184,25 @@ def describe(data: DataFolder, sources: Sequence[Source], started: float) -> dic
                     for entry, source in zip(data.sources, sources, strict=True)],
         "out": str(data.path), "seconds": round(time.perf_counter() - started, 3),
     }
+
+
+class Background(Generic[T]):
+    """A call that runs while others do; it does not keep the program from ending."""
+
+    def __init__(self, call: Callable[[], T]):
+        self._done: Future[T] = Future()
+        self._call = call
+        Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._done.set_result(self._call())
+        except BaseException as error:
+            self._done.set_exception(error)
+
+    def result(self) -> T:
+        """What it gave, or the exception that it raised."""
+        return self._done.result()
 
 
 class Counter:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tohum.documents.document import Document
-from tohum.documents.text import read_lines, read_pieces
+from tohum.documents.text import not_text, raw_lines, read_lines, read_pieces
 from tohum.errors import DataError
 
 LONGEST_CSV_FIELD = 2**30
@@ -61,30 +61,38 @@ def json_kind(value: Any) -> str:
     return names.get(type(value), type(value).__name__)
 
 
-def jsonl_rows(path: Path, loads: Callable[[str], Any] = json.loads) -> Iterator[tuple[int, Any]]:
+def loads_utf8(line: bytes) -> Any:
+    """json.loads of UTF-8 and nothing else. Raises UnicodeDecodeError, JSONDecodeError."""
+    return json.loads(line.decode("utf-8"))
+
+
+def jsonl_rows(path: Path, loads: Callable[[bytes], Any] = loads_utf8) -> Iterator[tuple[int, Any]]:
     """One JSON value per line; blank lines are passed over."""
-    for number, line in enumerate(read_lines(path), 1):
-        if line.strip():
+    for number, line in enumerate(raw_lines(path), 1):
+        if line and not line.isspace():
             try:
                 yield number, loads(line)
+            except UnicodeDecodeError:
+                raise not_text(path) from None
             except json.JSONDecodeError as error:
-                raise DataError(f"{path}:{number}: not valid JSON: {error.msg} at column {error.colno}\n"
-                                f"the line begins: {line.strip()[:60]}") from None
+                if begin := line.decode("utf-8").strip()[:60]:  # else blank, too: spaces that are not ASCII
+                    raise DataError(f"{path}:{number}: not valid JSON: {error.msg} at column {error.colno}\n"
+                                    f"the line begins: {begin}") from None
 
 
 @cache
-def loads_for_text() -> Callable[[str], Any]:
+def loads_for_text() -> Callable[[bytes], Any]:
     """The same texts as json.loads, by the `data` extra's orjson: it is stricter, and rounds integers of 20 digits."""
     try:
         import orjson
     except ImportError:
-        return json.loads
+        return loads_utf8
 
-    def loads(line: str) -> Any:
+    def loads(line: bytes) -> Any:
         try:
             return orjson.loads(line)
         except ValueError:
-            return json.loads(line)
+            return loads_utf8(line)
 
     return loads
 

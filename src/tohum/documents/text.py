@@ -107,6 +107,24 @@ def read_lines(path: Path) -> Iterator[str]:
         yield last
 
 
+def raw_lines(path: Path) -> Iterator[bytes]:
+    """The lines of `read_lines` without their ends and not decoded: for readers that check UTF-8 themselves."""
+    unfinished: list[bytes] = []
+    mark = codecs.BOM_UTF8
+    for block in blocks(path):
+        if b"\0" in block:
+            raise not_text(path)
+        first, *rest = block.removeprefix(mark).split(b"\n")
+        mark = b""
+        unfinished.append(first)
+        if rest:
+            for line in (b"".join(unfinished), *rest[:-1]):
+                yield from (line,) if b"\r" not in line else line.removesuffix(b"\r").split(b"\r")
+            unfinished = [rest[-1]]
+    if last := b"".join(unfinished):
+        yield from last.removesuffix(b"\r").split(b"\r")
+
+
 def whole_file(path: Path, *, place: str, separators: bool) -> Iterator[Document]:
     """The file as one document, long ones in pieces; with `separators`, lines "<|endoftext|>" end one too."""
     buffer, line, inside = "", 1, False
