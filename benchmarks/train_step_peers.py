@@ -1,7 +1,7 @@
 """Training steps of the peers, for benchmarks/train_step.py: `train_step_peers.py PEER SHAPE MANNER FORMAT [FOLDER]`.
 
 It imports nothing of Tohum, so that it runs in an environment of the peer's own. The manner is `plain`, as a user of
-the peer has it, or `given`: the same allocator settings as ours (from the environment) and the fused AdamW.
+the peer has it, or `given`: glibc told to keep memory, as we tell it (from the environment), and the fused AdamW.
 """
 
 import contextlib

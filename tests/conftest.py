@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tohum.kernels import build
+from tohum.machine import tune_products
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,6 +34,12 @@ def compiled() -> Callable[..., ctypes.CDLL]:
         return build.load(work, lanes)
 
     return of
+
+
+@pytest.fixture(scope="session", autouse=True)
+def as_commands_do() -> None:
+    """What a command switches on when it loads a model, for all tests alike: sums of float32 keep one order."""
+    tune_products()
 
 
 @pytest.fixture

@@ -5,12 +5,14 @@ import json
 import platform
 import socket
 
+import pytest
 import torch
 from click.testing import CliRunner
 
+from tohum import machine
 from tohum.cli.env import command, rows
-from tohum.environment import cpuinfo, environment
-from tohum.machine import cores
+from tohum.environment import environment
+from tohum.machine import cores, cpuinfo, tune_products
 
 
 def test_environment_names_versions_processor_memory_and_threads():
@@ -60,3 +62,34 @@ def test_the_number_of_threads_obeys_the_variable_that_torch_obeys(monkeypatch):
     for ignored in ("", "0", "many", str(every + 7)):
         monkeypatch.setenv("OMP_NUM_THREADS", ignored)
         assert cores() == every
+
+
+@pytest.fixture
+def precision():
+    """What a test switches is switched back."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def test_float32_products_keep_their_digits(precision):
+    """The switch allows bfloat16, whose products would be off by a hundredth; float32's are by a millionth."""
+    tune_products()
+    torch.manual_seed(1)
+    for count, inner, columns in ((300, 500, 200), (1, 600, 400), (7, 64, 64)):
+        a, b = torch.randn(count, inner), torch.randn(inner, columns)
+        exact = a.double() @ b.double()
+        for found in (a @ b, torch.nn.functional.linear(a, b.T.contiguous()), torch.bmm(a[None], b[None])[0]):
+            assert float((found - exact).norm() / exact.norm()) < 2e-6
+
+
+@pytest.mark.parametrize(("flags", "vendor", "wanted"), [
+    ({"avx512f"}, "AuthenticAMD", True), ({"avx512f"}, "GenuineIntel", False), ({"avx2"}, "AuthenticAMD", False),
+    ({"avx512f", "amx_bf16"}, "AuthenticAMD", False)])
+def test_they_are_given_away_where_they_gain_and_stay_exact(precision, monkeypatch, flags, vendor, wanted):
+    monkeypatch.setattr(machine, "cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setattr(machine, "cpu_vendor", lambda: vendor)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert tune_products() is wanted
+    assert torch.get_float32_matmul_precision() == ("medium" if wanted else "highest")

@@ -15,7 +15,7 @@ import torch
 
 from tohum import __version__
 from tohum.kernels.build import states
-from tohum.machine import cores
+from tohum.machine import cores, cpu_flags, cpuinfo
 
 PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "pydantic", "click", "rich", "jinja2", "tomli-w",
             "pyarrow", "zstandard", "gigatoken", "orjson", "sentencepiece", "transformers")
@@ -54,20 +54,10 @@ def packages(names: Iterable[str] = PACKAGES) -> dict[str, str]:
 def processor() -> dict[str, Any]:
     """Model, cores that this process may use, and the instruction sets that decide its speed."""
     values = cpuinfo()
-    present = set((values.get("flags") or values.get("Features") or "").split())
+    present = cpu_flags()
     return {"model": values.get("model name") or platform.processor() or platform.machine(), "cores": cores(),
             "physical_cores": psutil.cpu_count(logical=False), "logical_cores": psutil.cpu_count(),
             "flags": [flag for flag in FLAGS if flag in present]}
-
-
-def cpuinfo() -> dict[str, str]:
-    """The first processor's entries of /proc/cpuinfo; empty where there is none."""
-    path = Path("/proc/cpuinfo")
-    if not path.is_file():
-        return {}
-    first = path.read_text("utf-8", errors="replace").split("\n\n")[0]
-    pairs = (line.partition(":") for line in first.splitlines())
-    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def memory() -> dict[str, int]:

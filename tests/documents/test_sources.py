@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import random
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from tohum.documents.document import PIECE_CHARACTERS, cut
 from tohum.documents.source import open_sources
+from tohum.documents.text import raw_lines, read_lines
 from tohum.errors import ConfigError, DataError
 
 
@@ -56,6 +58,23 @@ def test_a_line_end_torn_between_two_reads_is_still_one(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_bytes("aş\r\nğb\r\nışık".encode())
     assert texts(tmp_path / "a.txt") == ["aş\nğb\nışık"]
     assert texts(tmp_path / "a.txt", split="line") == ["aş", "ğb", "ışık"]
+
+
+def test_lines_that_are_not_decoded_are_the_same_lines(tmp_path, monkeypatch):
+    """Whatever mixture of line ends a file has, and wherever a read ends."""
+    chance = random.Random(1)
+    for number in range(300):
+        monkeypatch.setattr("tohum.documents.text.READ_BYTES", chance.randint(3, 9))
+        path = tmp_path / f"{number}.txt"
+        path.write_text("".join(chance.choices(["a", "ş", "\r", "\n", "\r\n", " "], k=chance.randint(0, 30))), "utf-8",
+                        newline="")
+        assert [line.decode() for line in raw_lines(path)] == [line.removesuffix("\n") for line in read_lines(path)]
+
+
+def test_records_apart_by_old_line_ends_and_blank_lines_of_any_spaces_are_read(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes('"bir"\r"iki"\n\u00a0\u2003\n"üç"\r\n \t\n'.encode())
+    assert texts(tmp_path / "a.jsonl") == ["bir", "iki", "üç"]
+    assert places(tmp_path / "a.jsonl")[2].endswith(":4")
 
 
 def test_lines_with_endoftext_separate_documents(tmp_path):

@@ -30,12 +30,13 @@ def command(data: Path, as_json: bool, **options: Any) -> None:
     """
     from tohum.data_sampling.shards import DataFolder
     from tohum.kernels.memory import tune_memory
-    from tohum.machine import pick_device
+    from tohum.machine import pick_device, tune_products
     from tohum.pretraining.describe import describe
     from tohum.pretraining.plan import make_plan
     from tohum.training.ranks import Ranks
 
     tune_memory()
+    tune_products()
     recipe = recipe_from({**options, "data": data}, default_length=True)
     plan = make_plan(recipe, DataFolder.open(data), Ranks.from_environment(pick_device(recipe.training.device)))
     emit(plan.to_json(), describe(plan), as_json)

@@ -52,7 +52,8 @@ def prepare(specs: Sequence[str], tokenizer: Tokenizer, out: Path, settings: Pre
     started = time.perf_counter()
     sources = open_sources(specs, split=settings.split, text_key=settings.text_key)
     check_weights(settings, [source.name for source in sources])
-    hashes = Background(lambda: {source.name: source.sha256() for source in sources})
+    size = sum(source.bytes for source in sources)  # sources made of code are made here, once
+    hashes = Background(lambda: {source.name: sha256_of(source) for source in sources})
 
     def wanted() -> dict[str, Any]:
         return {"sources": hashes.result(), "tokenizer": tokenizer.sha256, "format_version": FORMAT_VERSION,
@@ -61,7 +62,7 @@ def prepare(specs: Sequence[str], tokenizer: Tokenizer, out: Path, settings: Pre
     if (out / INDEX_NAME).is_file() and (reused := reusable(out, wanted(), settings.force)):
         return describe(reused, sources, started) | {"reused": True}
     may_write(out, settings.force)
-    work = Work(sources=sources, tokenizer=tokenizer, settings=settings, wanted=wanted, progress=progress)
+    work = Work(sources=sources, bytes=size, tokenizer=tokenizer, settings=settings, wanted=wanted, progress=progress)
 
     def fill(draft: Path) -> None:
         write_json(draft / INDEX_NAME, index_json(write_parts(draft, work)))
@@ -76,10 +77,20 @@ class Work:
     """What one preparation works on."""
 
     sources: Sequence[Source]
+    bytes: int
     tokenizer: Tokenizer
     settings: PrepareConfig
     wanted: Callable[[], dict[str, Any]]  # the key under which the result is reused; waits for the sources' hashes
     progress: Progress
+
+
+def sha256_of(source: Source) -> str:
+    """Raises DataError for a source that is gone since it was opened."""
+    try:
+        return source.sha256()
+    except OSError as error:
+        where, what = error.filename or source.name, error.strerror or error
+        raise DataError(f"{where}: {what}; it was there a moment ago") from None
 
 
 def check_weights(settings: PrepareConfig, names: list[str]) -> None:
@@ -98,10 +109,9 @@ def write_parts(draft: Path, work: Work) -> Index:
     A large source is encoded while it is read for the first and only time; its ids wait in a spool until all sources
     are known, and with them the split. A small one is cut somewhere inside, so it is read first and encoded then.
     """
-    size = sum(source.bytes for source in work.sources)
     dtype = "uint32" if work.tokenizer.vocab_size >= UINT32_FROM else "uint16"
-    encoder, encoding = Encoder(work.tokenizer, size), Counter("encoding", size, work.progress)
-    dealing = Counter("sharing out", size, work.progress)
+    encoder, encoding = Encoder(work.tokenizer, work.bytes), Counter("encoding", work.bytes, work.progress)
+    dealing = Counter("sharing out", work.bytes, work.progress)
     scans: list[Scan] = []
     spools: list[Spool | None] = []
     for number, source in enumerate(work.sources):

@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -44,20 +45,22 @@ class Rows(torch.autograd.Function):
     """A lookup whose backward pass adds to the rows of `weight.grad` that were read, and to no other.
 
     Autograd's own makes (V, D) numbers, nearly all zero, and adds them to those of a head that reads the table, too: a
-    tenth of the memory of GPT-2's step. As torch's AccumulateGrad, it adds to whatever gradient is there.
+    tenth of the memory of GPT-2's step. As torch's AccumulateGrad, it adds to whatever gradient is there; what asks
+    autograd for gradients by name (`torch.autograd.grad`), or for second ones, does not see it.
     """
 
     @staticmethod
     def forward(ctx: Any, link: Tensor, table: tuple[Tensor], ids: Tensor) -> Tensor:
         """The weight (V, D), ids (B, T) -> (B, T, D). In a tuple, for an input's gradient would wait for this one."""
-        (ctx.weight,), ctx.ids = table, ids
-        return ctx.weight.detach()[ids]
+        (ctx.weight,) = table
+        ctx.save_for_backward(ids)
+        return F.embedding(ids, ctx.weight.detach())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, ...]:  # pyrefly: ignore[bad-override]
         """Rows of one id are added up first, in their order."""
-        weight, ids = ctx.weight, ctx.ids
+        weight, (ids,) = ctx.weight, ctx.saved_tensors
         places, row = torch.unique(ids, return_inverse=True)
         rows = torch.ops.aten.embedding_dense_backward(gradients[0], row, len(places), -1, False)
         if weight.grad is None:

@@ -20,7 +20,7 @@ from tohum.finetuning.resolve import settle_machine
 from tohum.finetuning.trainable import Trainable
 from tohum.finetuning.watch import Evaluate, Figures, FinetuneWatch, Sample, nothing
 from tohum.kernels.memory import tune_memory
-from tohum.machine import peak_memory_bytes, process_seconds
+from tohum.machine import peak_memory_bytes, process_seconds, tune_products
 from tohum.training import checkpoint
 from tohum.training.budget import Budget
 from tohum.training.checkpoint import Identity, ModelFiles
@@ -181,6 +181,7 @@ class Begun(Generic[Recipe]):
 def begin(request: Request[Recipe]) -> Begun[Recipe]:
     """The recipe, asked for or stored, on this machine. Raises ConfigError, CheckpointError."""
     tune_memory()
+    tune_products()
     stored = stored_recipe(request)
     recipe = settle_machine(stored or request.recipe)
     t = recipe.training

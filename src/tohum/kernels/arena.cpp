@@ -1,8 +1,8 @@
 /* Memory of torch's tensors on a CPU: one stretch of addresses, cut and joined, that is never given back.
 
    malloc lays a small object into a gap between two tensors, and the gap is lost; it also asks for more than a tensor
-   needs to align it, so that one does not fit where one of its size was before. Of 2.8 GB of a step of GPT-2 124M half a
-   gigabyte were such gaps, of this arena's 0.05. Pages are huge where the system has them: a twentieth of a step faster.
+   needs to align it, so that one does not fit where one of its size was before. Here a step of GPT-2 124M leaves gaps of
+   0.05 GB beside 2.0 in use. Pages are huge where the system has them, which makes a step 3 to 5 % faster.
 
        |tensor|hole|tensor|tensor|hole|tensor|............................. untouched, so it costs nothing .......|
 
@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <iterator>
 #include <map>
 #include <mutex>
@@ -33,6 +34,7 @@ class Arena {
 
     /* A place for `size` bytes, or nullptr. */
     char *take(size_t size) {
+        if (size > static_cast<size_t>(end - first)) return nullptr;
         size = (size + LINE - 1) / LINE * LINE + APART;
         const std::lock_guard<std::mutex> guard(lock);
         const auto found = by_size.lower_bound({size, nullptr});
@@ -113,9 +115,17 @@ struct Allocator final : c10::Allocator {
 
 }  // namespace
 
+/* Whether the system counts addresses as if they were used: then a stretch as large as the memory is not to be had. */
+static bool counts_addresses() {
+    int mode = 0;
+    std::ifstream("/proc/sys/vm/overcommit_memory") >> mode;
+    return mode == 2;
+}
+
 /* From now on, for tensors that are made. Returns 0, or 1 where the system gives no addresses. */
 extern "C" int tohum_tensor_memory() {
     if (arena != nullptr) return 0;
+    if (counts_addresses()) return 1;
     const size_t size = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGESIZE));
     void *place = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (place == MAP_FAILED) return 1;

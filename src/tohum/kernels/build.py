@@ -72,8 +72,9 @@ def lanes_for(*widths: int) -> int:
 
 
 def possible(work: str) -> bool:
-    """Whether this processor has the instructions."""
-    return NEEDS.get(work, frozenset()) <= cpu_flags()
+    """Whether this processor has the instructions, and this system what it is made for."""
+    linux = sys.platform.startswith("linux")
+    return NEEDS.get(work, frozenset()) <= cpu_flags() and (linux or work != "tensor memory")
 
 
 def usual_lanes(work: str) -> int:

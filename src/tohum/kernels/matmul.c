@@ -197,7 +197,8 @@ static int64_t share(int64_t all, int64_t threads, int64_t most) {
 
 static void *memory(int64_t bytes) { return aligned_alloc(LINE, parts(bytes, LINE) * LINE); }
 
-/* What a thread keeps for its next call: given back each time, it would come to lie apart between other things. */
+/* What a thread keeps for its next call, for good (few threads multiply): given back each time, it would come to lie
+   apart between other things. */
 enum { SHARED, OWN };
 static _Thread_local struct {
     void *memory;

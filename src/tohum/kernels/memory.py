@@ -1,7 +1,5 @@
 """Memory of a process that trains: glibc keeps what it has, and tensors have a place of their own (arena.cpp)."""
 
-import sys
-
 from tohum.kernels.build import library
 from tohum.machine import tune_allocator
 
@@ -10,6 +8,6 @@ WORK = "tensor memory"
 
 def tune_memory() -> bool:
     """Once, before the first large tensor; later ones gain, too. False where one of the two cannot be had."""
-    found = library(WORK) if sys.platform.startswith("linux") else None
+    found = library(WORK)
     apart = found is not None and found.tohum_tensor_memory() == 0
     return tune_allocator(with_tensors=not apart) and apart

@@ -23,6 +23,7 @@ from tohum.loading.find import ADAPTER
 from tohum.loading.keys import read_json
 from tohum.loading.names import StoredTensors, read_parameters, write_parameters
 from tohum.loading.weights import SHARD_BYTES, WeightFiles, weight_paths, write_weights
+from tohum.machine import tune_products
 from tohum.model.config import ModelConfig
 from tohum.model.int8 import Int8Linear, to_bytes
 from tohum.model.network import Network
@@ -123,6 +124,7 @@ def load_model(folder: Path, *, dtype: torch.dtype | None = torch.float32,
 
     Raises CheckpointError naming the file for everything that is missing, damaged or beyond the network.
     """
+    tune_products()
     family, config = read_family(folder)
     stored = WeightFiles(folder)
     network = network_for(config, stored)

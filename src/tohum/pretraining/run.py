@@ -10,7 +10,7 @@ from tohum.data_sampling.shards import DataFolder
 from tohum.errors import CheckpointError, ConfigError
 from tohum.files import write_json
 from tohum.kernels.memory import tune_memory
-from tohum.machine import peak_memory_bytes, pick_device, process_seconds
+from tohum.machine import peak_memory_bytes, pick_device, process_seconds, tune_products
 from tohum.pretraining.build import Built, build
 from tohum.pretraining.closing import close
 from tohum.pretraining.config import PretrainRecipe, ResolvedRecipe
@@ -46,6 +46,7 @@ def pretrain(request: Request[PretrainRecipe]) -> dict[str, Any]:
     Raises TohumError for everything that a user can mend; StoppedError when stopped with a checkpoint saved.
     """
     tune_memory()
+    tune_products()
     ranks = Ranks.from_environment(pick_device(request.recipe.training.device))
     out = request.out.absolute()
     finished = finished_result(out) if request.resume else None

@@ -71,7 +71,8 @@ class Budget:
             event = "deadline" if over else "shortened" if steps < before else "lengthened"
             journal.write("event", event=event, step=state.step, seconds=round(state.seconds, 3), steps=steps,
                           planned=self.planned)
-            pace = "slower" if steps < before else "faster"
+            why = "slower than planned" if steps < before else "faster than planned"
+            why = "not all steps fit" if self.after_steps else why  # whose number nobody measured
             say(f"the budget is over: ending with step {state.step:,}" if over else
-                f"{pace} than planned: {steps:,} steps instead of {before:,}, to end inside the budget")
+                f"{why}: {steps:,} steps instead of {before:,}, to end inside the budget")
         return adjusted
