@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,21 +11,41 @@ from numpy.typing import NDArray
 
 from tohum.data_sampling.index import Part, Shard
 
+PART_BYTES = 2**20  # written and hashed at once: documents are small, and there are many
+
 
 class HashedFile:
-    """A file that knows the SHA-256 of what went into it."""
+    """A file that knows the SHA-256 of what went into it. A thread hashes a part while the next one is made."""
 
     def __init__(self, path: Path):
         self.name = path.name
-        self._file: BinaryIO = open(path, "wb")  # noqa: SIM115 (closed by close)
+        self._file: BinaryIO = open(path, "wb", buffering=0)  # noqa: SIM115 (closed by close)
         self._digest = hashlib.sha256()
+        self._thread, self._hashing = ThreadPoolExecutor(1), Future[None]()
+        self._hashing.set_result(None)
+        self._waiting: list[bytes | memoryview] = []
+        self._bytes = 0
 
-    def write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._digest.update(data)
+    def write(self, data: bytes | memoryview) -> None:
+        """`data` must stay as it is."""
+        self._waiting.append(data)
+        self._bytes += len(data)
+        if self._bytes >= PART_BYTES:
+            self._write_part()
+
+    def _write_part(self) -> None:
+        part = b"".join(self._waiting)
+        self._waiting, self._bytes = [], 0
+        self._hashing.result()
+        self._hashing = self._thread.submit(self._digest.update, part)
+        rest = memoryview(part)
+        while rest:
+            rest = rest[self._file.write(rest):]
 
     def close(self) -> str:
         """Hex digest of the whole file."""
+        self._write_part()
+        self._thread.shutdown()
         self._file.close()
         return self._digest.hexdigest()
 
@@ -54,7 +75,7 @@ class PartWriter:
             if self._shard is None:
                 self._shard = HashedFile(self._folder / f"shard_{next(self._numbers):05d}.bin")
             room = self._shard_tokens - self._in_shard
-            self._shard.write(ids[:room].astype(self._dtype, copy=False).tobytes())
+            self._shard.write(np.ascontiguousarray(ids[:room], self._dtype).view(np.uint8).data)
             self._in_shard += min(room, len(ids))
             ids = ids[room:]
             if self._in_shard == self._shard_tokens:
