@@ -15,14 +15,14 @@ import torch
 
 from tohum import __version__
 from tohum.kernels.build import states
-from tohum.machine import cores, cpu_flags, cpuinfo
+from tohum.machine import CACHES, cores, cpu_flags, cpuinfo
 
 PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "pydantic", "click", "rich", "jinja2", "tomli-w",
             "pyarrow", "zstandard", "gigatoken", "orjson", "sentencepiece", "transformers")
 FLAGS = ("avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8", "asimd", "bf16", "sve")
 ALLOCATOR_VARIABLES = ("MALLOC_ARENA_MAX", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_",
                        "GLIBC_TUNABLES")
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "KMP_AFFINITY", "GOMP_CPU_AFFINITY")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "KMP_AFFINITY", "GOMP_CPU_AFFINITY", *CACHES)
 
 
 def environment() -> dict[str, Any]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MEBIBYTE = 2**20
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -2, -3, -4  # numbers of mallopt(3) parameters
 LARGE_BYTES = 2**25  # the most that glibc takes for M_MMAP_THRESHOLD
+CACHES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")  # oneDNN's, and that of its C++ interface
+REMEMBERED_PRODUCTS = "128"  # more than a step of one shape has, but for windows of thousands of tokens
 
 
 def tune_allocator(*, with_tensors: bool = True) -> bool:
@@ -38,6 +40,16 @@ def tune_allocator(*, with_tensors: bool = True) -> bool:
     large = (M_MMAP_MAX, 0) if with_tensors else (M_MMAP_THRESHOLD, LARGE_BYTES)
     settings = (large, (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 64 * MEBIBYTE))
     return [mallopt(name, value) for name, value in settings] == [1, 1, 1]
+
+
+def limit_caches() -> None:
+    """Have oneDNN remember 128 products in place of 1,024, before its first one; what a user has set stays.
+
+    Each shape of a product is another one. Batches of texts have new shapes in every step, and a thousand of them take
+    a gigabyte.
+    """
+    for name in CACHES:
+        os.environ.setdefault(name, REMEMBERED_PRODUCTS)
 
 
 def tune_products() -> bool:

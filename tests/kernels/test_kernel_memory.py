@@ -1,6 +1,7 @@
 """Memory of tensors: numbers stay what they were, holes are used again, and small objects do not part them."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 
 from tohum.kernels import memory
 from tohum.kernels.build import possible
+from tohum.machine import CACHES, REMEMBERED_PRODUCTS, has_bf16_arithmetic, limit_caches
 
 INSTALLED = """
 import ctypes, json, random, threading
@@ -117,3 +119,34 @@ def test_where_it_cannot_be_compiled_the_system_s_allocator_stays(monkeypatch):
     monkeypatch.setattr(memory, "tune_allocator", lambda *, with_tensors: told.append(with_tensors) or True)
     assert memory.tune_memory() is False
     assert told == [True]
+
+
+def test_what_a_user_has_set_for_caches_stays(monkeypatch):
+    first, second = CACHES
+    monkeypatch.setenv(first, "7")
+    monkeypatch.delenv(second, raising=False)
+    limit_caches()
+    assert [os.environ[name] for name in CACHES] == ["7", REMEMBERED_PRODUCTS]
+    monkeypatch.delenv(second)
+
+
+@pytest.mark.skipif(not has_bf16_arithmetic(), reason="oneDNN makes no such products here")
+def test_products_of_many_shapes_are_forgotten():
+    """As batches of texts make them: 500 shapes, of which a program that is not told keeps every one."""
+    code = """
+import os, sys, torch
+from tohum.machine import limit_caches, resident_bytes
+torch.set_num_threads(1)
+if sys.argv[1] == "limited":
+    limit_caches()
+before = 0
+for rows in range(40, 540):
+    if rows == 60:
+        before = resident_bytes()
+    torch.ones(rows, 64, dtype=torch.bfloat16) @ torch.ones(64, 96, dtype=torch.bfloat16)
+print(resident_bytes() - before)
+"""
+    bare = {name: value for name, value in os.environ.items() if name not in CACHES}
+    grown = [int(subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True,
+                                timeout=120, env=bare).stdout) for how in ("limited", "free")]
+    assert grown[0] < grown[1] / 2
