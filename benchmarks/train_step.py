@@ -4,10 +4,9 @@
     b    GPT-2 124M: 12 layers of width 768, context 256, 4 rows
 
 Random tokens, AdamW, gradients clipped; bf16 where the processor has its arithmetic, else float32; the peers compiled.
-`plain` is the peer as its users have it; `given` with glibc told to keep memory, as we
-tell it, and the fused AdamW (the arena for tensors is a part of ours). Every engine stays
-loaded, one step of each in turn; medians. The share is that of the fastest matrix product of this run. Rows of a shape
-that is not named stay as they are.
+`plain` is the peer as its users have it; `given` with glibc told to keep memory, as we tell it, and the fused AdamW
+(the arena for tensors is a part of ours). Every engine stays loaded, one step of each in turn; medians. The share is
+that of the fastest matrix product of this run. Rows of a shape that is not named stay as they are.
 """
 
 import argparse

@@ -11,6 +11,7 @@ did not. Runs are kept in benchmarks/results/tuning.json by the number format of
 import argparse
 import json
 import tomllib
+from itertools import product
 from statistics import mean
 from typing import Any
 
@@ -54,11 +55,8 @@ def main() -> None:
     budgets, corpora, seeds = ROUNDS[options.round]
     for corpus in corpora:
         data_of(corpus)
-    for candidate in dict.fromkeys([DEFAULTS, *options.candidates]):
-        for budget in budgets:
-            for corpus in corpora:
-                for seed in seeds:
-                    measured(candidate, budget, corpus, seed)
+    for run in product(dict.fromkeys([DEFAULTS, *options.candidates]), budgets, corpora, seeds):
+        measured(*run)
     for budget in budgets:
         print(table(budget, corpora, runs()))
 

@@ -45,6 +45,7 @@ class HashedFile:
     def close(self) -> str:
         """Hex digest of the whole file."""
         self._write_part()
+        self._hashing.result()
         self._thread.shutdown()
         self._file.close()
         return self._digest.hexdigest()

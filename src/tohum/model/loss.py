@@ -148,7 +148,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """In place, and given away: held by nobody else, the head's is added to that of a tied token table in place."""
+        """In place, and given away: held by nobody else, the head's takes the rows of a tied token table in place."""
         if ctx.made is None:
             raise RuntimeError("a second backward pass over one forward pass: the gradients of this loss are made once")
         (upstream,), (grad_hidden, grad_head), ctx.made = gradients, ctx.made, None

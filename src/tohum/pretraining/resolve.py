@@ -1,7 +1,7 @@
 """Recipe with gaps + data -> recipe without gaps. Follows from sizes and CPU flags alone: same command, same bits.
 
-The values are those that trained best here in minutes-long runs (docs/06-pretraining.md, "Where the defaults come
-from"); every one can be set by hand.
+The values are those that trained best here in minutes-long runs (docs/log.md; benchmarks/tuning.py tries others);
+every one can be set by hand.
 """
 
 import math
