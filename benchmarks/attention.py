@@ -1,4 +1,4 @@
-"""Milliseconds of causal attention, forward + backward, in bfloat16 on a CPU: torch's kernel and blocked.py.
+"""Milliseconds of causal attention, forward + backward, in bfloat16 on a CPU: torch's kernel and ours.
 
 python benchmarks/attention.py
 """
@@ -9,7 +9,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from tohum.attention.blocked import BlockedAttention
+from tohum.attention.narrow import NarrowAttention
 
 TOKENS, HEADS, HEAD_WIDTH, ROUNDS = 2048, 4, 64, 9
 
@@ -23,7 +23,7 @@ def milliseconds(way, parts) -> float:
 def main() -> None:
     torch.set_num_threads(1)
     ways = {"torch": lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True),
-            "blocked": lambda q, k, v: BlockedAttention.apply(q, k, v, None, HEAD_WIDTH**-0.5)}
+            "ours": lambda q, k, v: NarrowAttention.apply(q, k, v, None, HEAD_WIDTH**-0.5)}
     print(f"| T | {' | '.join(ways)} |")
     for tokens in (64, 256, 512, 1024):
         shape = (TOKENS // tokens, tokens, HEADS, HEAD_WIDTH)

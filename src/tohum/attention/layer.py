@@ -13,7 +13,6 @@ from tohum.attention.masks import Mask
 from tohum.attention.reference import ScoreRule, attend_explicitly, attend_with_weights
 from tohum.embedding.rotary import NoRotation, Rotate, Rotation
 from tohum.kernels.linear import Linear
-from tohum.machine import has_bf16_arithmetic
 
 
 class AttentionShape(Protocol):
@@ -62,8 +61,7 @@ class Attention(nn.Module):
         self.output = Linear(shape.heads * shape.head_width, width, bias=shape.output_bias)
         self.query_norm, self.key_norm = head_norms
         self.rotate = Rotate() if shape.rope_base else NoRotation()
-        self.rule = ScoreRule(scale=shape.scale or 1 / math.sqrt(shape.head_width), soft_cap=shape.soft_cap,
-                              by_blocks=has_bf16_arithmetic())
+        self.rule = ScoreRule(scale=shape.scale or 1 / math.sqrt(shape.head_width), soft_cap=shape.soft_cap)
         self.attend: Callable[..., Tensor] = attend_explicitly if explicit or shape.soft_cap else attend
         self.dropout = dropout
 

@@ -21,7 +21,6 @@ class ScoreRule:
 
     scale: float
     soft_cap: float | None = None  # Gemma 2: 50 (arXiv:2408.00118, section 2)
-    by_blocks: bool = False  # where the processor multiplies bfloat16: attention/blocked.py instead of torch's kernel
 
 
 def share_heads(x: Tensor, heads: int) -> Tensor:

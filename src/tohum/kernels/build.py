@@ -2,7 +2,7 @@
 
     decoding          few tokens through transformer blocks
     training          norms, rotations, activations and the loss, forward and backward
-    matrix products   in bfloat16, for processors that multiply it (AVX512-BF16)
+    matrix products   and attention, in bfloat16, for processors that multiply it (AVX512-BF16)
     learning merges   words of a text, and the merges of byte-pair encoding
     tensor memory     where torch keeps its tensors; in C++, for it is an allocator of torch's
 
@@ -28,9 +28,9 @@ from pathlib import Path
 
 from tohum.machine import cpu_flags
 
-SOURCES = {"decoding": ("kernels.c", "products.h", "vectors.h"),
+SOURCES = {"decoding": ("kernels.c", "products.h", "bytes.h", "vectors.h"),
            "training": ("training.c", "loss.c", "vectors.h"),
-           "matrix products": ("matmul.c", "pack.h"),
+           "matrix products": ("matmul.c", "attention.c", "tile.h", "pack.h", "vectors.h"),
            "learning merges": ("merges.c", "words.c", "words.h"),
            "tensor memory": ("arena.cpp",)}
 FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")

@@ -12,7 +12,6 @@
    Widths of heads, D and F are multiples of LANES. Every matrix is (out, in), as torch.nn.Linear has it. */
 
 #include <stdlib.h>
-#include <string.h>
 #include <omp.h>
 #include "products.h"
 
@@ -39,7 +38,7 @@ typedef struct {              /* N tokens of a pass, in the order of their posit
 typedef struct { /* one thread, and memory that all share */
     Stage *stage; /* where this thread is */
     int64_t number;
-    float *normed, *query, *key, *value, *context, *added, *hidden, *scores;
+    float *normed, *query, *key, *value, *context, *added, *hidden, *scores, *whole; /* the last two: of each thread */
 } Thread;
 
 enum { LINE = 16, STAGES = 10 }; /* floats of a cache line; stages of a block, at most */
@@ -74,7 +73,8 @@ static const float *before(const Norm *n, const float *x, const Pass *p, Thread 
 
 /* x += W y, or its norm. */
 static void after(const Matrix *m, const Norm *n, const float *y, float *x, const Pass *p, Thread *t) {
-    FOR_CHUNKS(c, chunks_of(m), &t->stage) product(m, y, t->added, p->tokens, c);
+    const Vectors v = vectors_of(y, m->in, p->tokens, m->format == INT8, t->whole);
+    FOR_CHUNKS(c, chunks_of(m), &t->stage) product(m, &v, t->added, p->tokens, c);
     FOR_CHUNKS(i, p->tokens, &t->stage) {
         float *made = t->added + i * p->width, *to = x + i * p->width;
         if (n->weight) norm(n, made, made, p->width);
@@ -152,10 +152,12 @@ INLINE void attend_in(const Block *b, const Pass *p, const Thread *t, int64_t i,
 static void attention_half(const Block *b, float *x, const Pass *p, Thread *t) {
     const float *normed = before(&b->attention_norm, x, p, t);
     const int64_t queries = chunks_of(&b->query), keys = chunks_of(&b->key);
+    const int has_bytes = b->query.format == INT8 || b->key.format == INT8 || b->value.format == INT8;
+    const Vectors v = vectors_of(normed, p->width, p->tokens, has_bytes, t->whole);
     FOR_CHUNKS(c, queries + 2 * keys, &t->stage) {
-        if (c < queries) product(&b->query, normed, t->query, p->tokens, c);
-        else if (c < queries + keys) product(&b->key, normed, t->key, p->tokens, c - queries);
-        else product(&b->value, normed, t->value, p->tokens, c - queries - keys);
+        if (c < queries) product(&b->query, &v, t->query, p->tokens, c);
+        else if (c < queries + keys) product(&b->key, &v, t->key, p->tokens, c - queries);
+        else product(&b->value, &v, t->value, p->tokens, c - queries - keys);
     }
     FOR_CHUNKS(i, p->tokens, &t->stage) place(b, p, t, i);
     FOR_CHUNKS(n, p->tokens * b->heads, &t->stage) {
@@ -172,9 +174,11 @@ static void feed_forward_half(const Block *b, float *x, const Pass *p, Thread *t
     const float *normed = before(&b->feed_forward_norm, x, p, t);
     const int64_t F = b->up.out, rows = rows_per_chunk(&b->up);
     float *up = t->hidden, *gate = b->gate.weight ? t->hidden + p->tokens * F : up;
+    const int has_bytes = b->up.format == INT8 || (b->gate.weight && b->gate.format == INT8);
+    const Vectors v = vectors_of(normed, p->width, p->tokens, has_bytes, t->whole);
     FOR_CHUNKS(c, chunks_of(&b->up), &t->stage) {
-        product(&b->up, normed, up, p->tokens, c);
-        if (b->gate.weight) product(&b->gate, normed, gate, p->tokens, c);
+        product(&b->up, &v, up, p->tokens, c);
+        if (b->gate.weight) product(&b->gate, &v, gate, p->tokens, c);
         const int64_t first = c * rows, last = first + rows < F ? first + rows : F;
         for (int64_t i = 0; i < p->tokens; i++)
             for (int64_t k = i * F + first; k < i * F + last; k += LANES) {
@@ -186,6 +190,7 @@ static void feed_forward_half(const Block *b, float *x, const Pass *p, Thread *t
 }
 
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t lines(int64_t floats) { return floats + LINE - floats % LINE; }
 
 /* Cut working memory into the parts of `t`; for NULL nothing is set. Returns the floats that are needed. */
 static int64_t lay_out(const Block *blocks, int64_t count, const Pass *p, float *memory, Thread *t) {
@@ -199,9 +204,11 @@ static int64_t lay_out(const Block *blocks, int64_t count, const Pass *p, float 
     const int64_t floats[] = {p->width, p->width, wide, wide, held, held, 2 * F};
     for (int i = 0; i < 8; i++) {
         if (memory) *parts[i] = memory + used;
-        used += i < 7 ? p->tokens * floats[i] + LINE - p->tokens * floats[i] % LINE : p->threads * scores_of(p);
+        used += i < 7 ? lines(p->tokens * floats[i]) : p->threads * scores_of(p);
     }
-    return used;
+    const int64_t whole = lines(floats_of_whole(larger(larger(p->width, wide), F), p->tokens));
+    if (memory) t->whole = memory + used + t->number * whole;
+    return used + p->threads * whole;
 }
 
 /* x (N, D) through all blocks, in place. Returns 0, or 1 where there is no memory for it. */
@@ -233,12 +240,17 @@ void tohum_norm(const Norm *n, const Pass *p, const float *x, float *y) {
     for (int64_t i = 0; i < p->tokens; i++) norm(n, x + i * p->width, y + i * p->width, p->width);
 }
 
-/* x (N, in) -> y (N, out) = W x + bias. */
-void tohum_linear(const Matrix *m, const Pass *p, const float *x, float *y) {
+/* x (N, in) -> y (N, out) = W x + bias. Returns 0, or 1 where there is no memory for it. */
+int tohum_linear(const Matrix *m, const Pass *p, const float *x, float *y) {
+    float *memory = m->format == INT8 ? malloc(floats_of_whole(m->in, p->tokens) * sizeof(float)) : NULL;
+    if (m->format == INT8 && !memory) return 1;
+    const Vectors v = vectors_of(x, m->in, p->tokens, m->format == INT8, memory);
     Stage stage = {0};
 #pragma omp parallel num_threads(p->threads)
     {
         Stage *at = &stage;
-        FOR_CHUNKS(c, chunks_of(m), &at) product(m, x, y, p->tokens, c);
+        FOR_CHUNKS(c, chunks_of(m), &at) product(m, &v, y, p->tokens, c);
     }
+    free(memory);
+    return 0;
 }

@@ -4,19 +4,15 @@
        memory        both sides read once, and written and read as pairs, K_BLOCK of k at a time; the result written
                      once; beyond K_BLOCK its sums too, for each block
 
-   Twelve rows of the left by 32 columns of the right are 24 vectors of sums, which stay in registers along k; with two
-   vectors of the right and one number of the left that makes 27 of 32. The smaller side of a block is laid out as pairs
-   (pack.h) for all threads; the other is cut into tasks, each laid out by the thread that takes it. Every number is one
-   sum in one order, whatever M, N and the number of threads. Weights in float32 need no copy in bfloat16, and gradients
+   Twelve rows of the left by 32 columns of the right are multiplied at once (tile.h). The smaller side of a block is laid
+   out as pairs (pack.h) for all threads; the other is cut into tasks, each laid out by the thread that takes it. Every
+   number is one sum in one order, whatever M, N and the number of threads. Weights in float32 need no copy in bfloat16, and gradients
    are added in float32, which torch's products of bfloat16 cannot do; at the speed of the processor both are free. */
 
-#include <stdlib.h>
 #include <omp.h>
-#include "pack.h"
+#include "tile.h"
 
-enum { ROWS = 12, COLUMNS = 32, K_BLOCK = 3072, MOST_STRIPS = 4, TASKS = 8, SOME_PAIRS = 16, LINE = 64 };
-
-static int64_t parts(int64_t x, int64_t size) { return (x + size - 1) / size; }
+enum { K_BLOCK = 3072, MOST_STRIPS = 4, TASKS = 8, SOME_PAIRS = 16 };
 
 typedef struct {
     void *numbers;                 /* (M, N) of `format`, float32 or bfloat16 */
@@ -62,17 +58,7 @@ INLINE void fetch(const Block *b, int64_t r, int64_t c) {
 static void tile(const Block *b, const int32_t *panel, const int32_t *strip, int64_t r, int64_t c) {
     fetch(b, r, c);
     __m512 sum[ROWS][2];
-#pragma GCC unroll 12
-    for (int i = 0; i < ROWS; i++) sum[i][0] = sum[i][1] = _mm512_setzero_ps();
-    for (int64_t k = 0; k < b->pairs; k++, panel += ROWS, strip += COLUMNS) {
-        const __m512bh one = (__m512bh)_mm512_loadu_si512(strip), other = (__m512bh)_mm512_loadu_si512(strip + 16);
-#pragma GCC unroll 12
-        for (int i = 0; i < ROWS; i++) {
-            const __m512bh pair = (__m512bh)_mm512_set1_epi32(panel[i]);
-            sum[i][0] = _mm512_dpbf16_ps(sum[i][0], pair, one);
-            sum[i][1] = _mm512_dpbf16_ps(sum[i][1], pair, other);
-        }
-    }
+    sums_of_tile(panel, strip, b->pairs, sum);
     const Target *to = b->to;
     const int full = r + ROWS <= b->M && c + COLUMNS <= b->N && !to->bias && !to->factors;
     if (full && (!b->is_last || to->format == FLOAT32)) { /* most tiles, in a few instructions: sums in float32 */
@@ -193,25 +179,6 @@ static void block_product(const Block *b, int32_t *shared, int32_t *own) {
 static int64_t share(int64_t all, int64_t threads, int64_t most) {
     const int64_t some = all / (threads * TASKS);
     return some < 1 ? 1 : some > most ? most : some;
-}
-
-static void *memory(int64_t bytes) { return aligned_alloc(LINE, parts(bytes, LINE) * LINE); }
-
-/* What a thread keeps for its next call, for good (few threads multiply): given back each time, it would come to lie
-   apart between other things. */
-enum { SHARED, OWN };
-static _Thread_local struct {
-    void *memory;
-    int64_t bytes;
-} kept[2];
-
-static void *keep(int which, int64_t bytes) {
-    if (kept[which].bytes < bytes) {
-        free(kept[which].memory);
-        kept[which].memory = memory(bytes);
-        kept[which].bytes = kept[which].memory ? bytes : 0;
-    }
-    return kept[which].memory;
 }
 
 /* left (M, K), right (K, N). Returns 0, or 1 where there is no memory for it. */

@@ -8,10 +8,9 @@ import ctypes
 import torch
 from torch import Tensor
 
-from tohum.kernels.build import library
+from tohum.kernels.build import LANES, library
 from tohum.kernels.structs import FORMATS, Number, Pointer
 
-WORK = "matrix products"
 SIDES = (torch.float32, torch.bfloat16, torch.int8)
 
 
@@ -28,15 +27,20 @@ class Target(ctypes.Structure):
                 *((name, Number) for name in ("stride", "format", "add")))
 
 
+def products() -> ctypes.CDLL | None:
+    """The library: whoever has its instructions has vectors of sixteen floats."""
+    return library("matrix products", LANES[0])
+
+
 def fits(*tensors: Tensor) -> bool:
     """Whether these matrices may be given to `matmul`."""
     return (all(x.device.type == "cpu" and x.dtype in SIDES and x.numel() > 0 for x in tensors)
-            and not torch.compiler.is_compiling() and library(WORK) is not None)
+            and not torch.compiler.is_compiling() and products() is not None)
 
 
 def multiplies_natively() -> bool:
     """Whether products in bfloat16 are made here."""
-    return library(WORK) is not None
+    return products() is not None
 
 
 def matmul(left: Tensor, right: Tensor, to: Tensor, *, add: bool = False, bias: Tensor | None = None,
@@ -54,7 +58,7 @@ def matmul(left: Tensor, right: Tensor, to: Tensor, *, add: bool = False, bias: 
     assert all(x is None or (x.dtype is torch.float32 and x.is_contiguous()) for x in (bias, factors))
     left, right = (x if 1 in x.stride() else x.contiguous() for x in (left, right))
     target = Target(to.data_ptr(), address(bias), address(factors), to.stride(0), FORMATS[to.dtype], add)
-    found = library(WORK)
+    found = products()
     assert found is not None
     if found.tohum_matmul(ctypes.byref(side(left, left.stride(1) == 1)),
                           ctypes.byref(side(right.T, right.stride(1) != 1)), ctypes.byref(target), Number(rows),

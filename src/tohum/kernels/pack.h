@@ -9,12 +9,8 @@
 
    Numbers of every format are rounded to bfloat16 on the way; bytes are exact in it. */
 
-#include <stdint.h>
-#include <immintrin.h>
+#include "vectors.h"
 
-#define INLINE static inline __attribute__((always_inline))
-
-enum { FLOAT32, BFLOAT16, FLOAT16, INT8 }; /* formats; the order is that of kernels/structs.py */
 enum { WIDE = 32, MOST_PANELS = 8 };       /* numbers that are loaded, panels that are laid out at a time */
 
 typedef struct {

@@ -2,7 +2,7 @@
 
 #include <sched.h>
 #include <stdatomic.h>
-#include "vectors.h"
+#include "bytes.h"
 
 typedef struct {          /* y = W x + bias */
     const void *weight;   /* (out, in) numbers of `format`; NULL: no such matrix */
@@ -42,14 +42,15 @@ static int64_t next_chunk(Stage **stage, int64_t chunks, int64_t last) {
    computes for many vectors it foresees too little; for one or two in float32 it needs no help. */
 #define AHEAD(R, format) ((R) > 2 ? 4096 : (format) == FLOAT32 ? 0 : 1024)
 
-/* R vectors times N rows of a matrix, o, o + far, ...: N * in numbers read once, 2 R N in operations.
+/* R vectors, from token t on, times N rows of a matrix, o, o + far, ...: N * in numbers read once, 2 R N in operations.
 
    One sum of LANES lanes for each result, whatever R and N, so that its rounding does not depend on the company; R * N
    of them hide the latency of multiply-add, and N streams from memory that of the memory. */
-INLINE void products(const Matrix *m, const float *x, float *y, int64_t o, int64_t far, const int R, const int N,
-                     const int format) {
+INLINE void sums_of(const Matrix *m, const Vectors *v, int64_t t, float *made, int64_t o, int64_t far, const int R,
+                    const int N, const int format) {
     vec sum[8] = {{0}};
     const char *w = (const char *)m->weight + o * m->in * SIZE[format];
+    const float *x = v->x + t * m->in;
     const int64_t stride = far * m->in * SIZE[format];
     for (int64_t k = 0; k < m->in; k += LANES) {
         vec numbers[4];
@@ -61,33 +62,60 @@ INLINE void products(const Matrix *m, const float *x, float *y, int64_t o, int64
             for (int r = 0; r < R; r++)
                 sum[n * R + r] = fused(numbers[n], load(x + r * m->in, k, FLOAT32), sum[n * R + r]);
     }
+    for (int i = 0; i < N * R; i++) made[i] = total(sum[i]);
+}
+
+/* The same of bytes, 2 LANES at a time. */
+INLINE void sums_of_bytes(const Matrix *m, const Vectors *v, int64_t t, float *made, int64_t o, int64_t far,
+                          const int R, const int N) {
+    ivec sum[8] = {{0}};
+    const int8_t *w = (const int8_t *)m->weight + o * m->in;
+    const int64_t wide = padded(m->in), stride = far * m->in;
+    const int16_t *x = v->whole + t * wide;
+    for (int64_t k = 0; k < m->in; k += TWICE) {
+        words numbers[4];
+        for (int n = 0; n < N; n++) {
+            numbers[n] = widened(w + n * stride + k, k + TWICE > m->in);
+            __builtin_prefetch(w + n * stride + k + AHEAD(R, INT8));
+        }
+        for (int n = 0; n < N; n++)
+            for (int r = 0; r < R; r++)
+                sum[n * R + r] = dot(sum[n * R + r], numbers[n], *(const loose_words *)(x + r * wide + k));
+    }
+    for (int i = 0; i < N * R; i++) made[i] = total(__builtin_convertvector(sum[i], vec)) * v->scale[t + i % R];
+}
+
+INLINE void products(const Matrix *m, const Vectors *v, int64_t t, float *y, int64_t o, int64_t far, const int R,
+                     const int N, const int format) {
+    float made[8];
+    if (format == INT8) sums_of_bytes(m, v, t, made, o, far, R, N);
+    else sums_of(m, v, t, made, o, far, R, N, format);
     for (int n = 0; n < N; n++, o += far)
         for (int r = 0; r < R; r++) {
-            const float result = total(sum[n * R + r]) * (m->factors ? m->factors[o] : 1.0f);
-            y[r * m->out + o] = m->bias ? result + m->bias[o] : result;
+            const float result = made[n * R + r] * (m->factors ? m->factors[o] : 1.0f);
+            y[(t + r) * m->out + o] = m->bias ? result + m->bias[o] : result;
         }
 }
 
-/* R tokens, all `count` rows from o on: N at a time, far apart, and one by one what is left. */
-INLINE void rows_of(const Matrix *m, const float *x, float *y, int64_t o, int64_t count, const int R, const int N,
-                    const int format) {
+/* R tokens from t on, all `count` rows from o on: N at a time, far apart, and one by one what is left. */
+INLINE void rows_of(const Matrix *m, const Vectors *v, int64_t t, float *y, int64_t o, int64_t count, const int R,
+                    const int N, const int format) {
     const int64_t far = count / N, last = o + count;
-    for (int64_t i = o; i < o + far; i++) products(m, x, y, i, far, R, N, format);
-    for (int64_t i = o + far * N; i < last; i++) products(m, x, y, i, 0, R, 1, format);
+    for (int64_t i = o; i < o + far; i++) products(m, v, t, y, i, far, R, N, format);
+    for (int64_t i = o + far * N; i < last; i++) products(m, v, t, y, i, 0, R, 1, format);
 }
 
 /* Rows `first` to `last` - 1 of y (N, out) = W x, for x (N, in): eight tokens at a time, then four, two and one. A row
    stays in the nearest cache until all of a few tokens have met it; eight of many meet eight rows. */
-INLINE void part(const Matrix *m, const float *x, float *y, int64_t tokens, int64_t first, int64_t last,
+INLINE void part(const Matrix *m, const Vectors *v, float *y, int64_t tokens, int64_t first, int64_t last,
                  const int format) {
-    const int64_t eights = tokens / 8 * 8, block = tokens > FEW ? 8 : 1;
+    const int64_t eights = tokens / 8 * 8, block = tokens > FEW ? 8 : 1, count = last - first;
     for (int64_t o = first; o < last; o += block)
         for (int64_t t = 0; t < eights; t += 8)
-            rows_of(m, x + t * m->in, y + t * m->out, o, last - o < block ? last - o : block, 8, 1, format);
-    x += eights * m->in, y += eights * m->out;
-    if (tokens & 4) rows_of(m, x, y, first, last - first, 4, 2, format), x += 4 * m->in, y += 4 * m->out;
-    if (tokens & 2) rows_of(m, x, y, first, last - first, 2, 4, format), x += 2 * m->in, y += 2 * m->out;
-    if (tokens & 1) rows_of(m, x, y, first, last - first, 1, 4, format);
+            rows_of(m, v, t, y, o, last - o < block ? last - o : block, 8, 1, format);
+    if (tokens & 4) rows_of(m, v, eights, y, first, count, 4, 2, format);
+    if (tokens & 2) rows_of(m, v, eights + (tokens & 4), y, first, count, 2, 4, format);
+    if (tokens & 1) rows_of(m, v, tokens - 1, y, first, count, 1, 4, format);
 }
 
 static int64_t rows_per_chunk(const Matrix *m) {
@@ -98,10 +126,10 @@ static int64_t rows_per_chunk(const Matrix *m) {
 static int64_t chunks_of(const Matrix *m) { return (m->out + rows_per_chunk(m) - 1) / rows_per_chunk(m); }
 
 /* One chunk of y (N, out) = W x. */
-static void product(const Matrix *m, const float *x, float *y, int64_t tokens, int64_t chunk) {
+static void product(const Matrix *m, const Vectors *v, float *y, int64_t tokens, int64_t chunk) {
     const int64_t rows = rows_per_chunk(m), first = chunk * rows, last = first + rows < m->out ? first + rows : m->out;
-    if (m->format == FLOAT32) part(m, x, y, tokens, first, last, FLOAT32);
-    else if (m->format == BFLOAT16) part(m, x, y, tokens, first, last, BFLOAT16);
-    else if (m->format == FLOAT16) part(m, x, y, tokens, first, last, FLOAT16);
-    else part(m, x, y, tokens, first, last, INT8);
+    if (m->format == FLOAT32) part(m, v, y, tokens, first, last, FLOAT32);
+    else if (m->format == BFLOAT16) part(m, v, y, tokens, first, last, BFLOAT16);
+    else if (m->format == FLOAT16) part(m, v, y, tokens, first, last, FLOAT16);
+    else part(m, v, y, tokens, first, last, INT8);
 }

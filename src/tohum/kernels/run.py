@@ -30,7 +30,8 @@ def run_norm(library: ctypes.CDLL, norm: Norm, x: Tensor) -> Tensor:
 def run_linear(library: ctypes.CDLL, matrix: Matrix, x: Tensor) -> Tensor:
     """x (N, in) -> (N, out)."""
     made, tokens = x.new_empty(len(x), matrix.out), plain_pass(x)
-    library.tohum_linear(ctypes.byref(matrix), ctypes.byref(tokens), pointer_to(x), pointer_to(made))
+    if library.tohum_linear(ctypes.byref(matrix), ctypes.byref(tokens), pointer_to(x), pointer_to(made)):
+        raise MemoryError(f"no memory for {len(x)} vectors")
     return made
 
 

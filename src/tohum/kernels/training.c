@@ -6,7 +6,6 @@
        rotation       reads x, writes y; backward is the rotation back
        gelu(x)        forward reads x, writes y             backward reads gradient and x, writes dx
        silu(g) * u    forward reads two, writes one         backward reads three, writes two
-       softmax        of the scores of one query, in place
 
    Numbers lie in memory as `format` says (float32 or bfloat16), all arithmetic is in float32; weights, angles and sums
    are always float32. Rows are shared among threads; sums over rows (a weight's gradient) are made in `parts` of fixed
@@ -163,24 +162,4 @@ void tohum_swish_backward(const void *gradient, const void *gate, const void *up
                           int64_t count, int64_t format, int64_t threads) {
 #pragma omp parallel for num_threads(threads) if (count > SMALL)
     PIECES(count, format, swish_backward_piece, gradient, gate, up, dgate, dup);
-}
-
-INLINE void softmax_row(void *scores, int64_t from, int64_t width, int64_t seen, const int format) {
-    vec most = all(-INFINITY), sum = {0};
-    for (int64_t i = 0; i < seen; i += LANES) most = greater(some(scores, from + i, from + seen, format), most);
-    float m = most[0];
-    for (int k = 1; k < LANES; k++) m = most[k] > m ? most[k] : m;
-    for (int64_t i = 0; i < seen; i += LANES) sum += exponential(some(scores, from + i, from + seen, format) - m);
-    const float whole = 1.0f / total(sum);
-    for (int64_t i = 0; i < width; i += LANES) {
-        const vec e = i < seen ? exponential(some(scores, from + i, from + seen, format) - m) * whole : all(0.0f);
-        store_as(scores, from + i, e, format);
-    }
-}
-
-/* scores (rows, width) -> weights: query r % queries reads the keys up to its own, `first` + r % queries. */
-void tohum_causal_softmax(void *scores, int64_t rows, int64_t width, int64_t queries, int64_t first, int64_t format,
-                          int64_t threads) {
-#pragma omp parallel for num_threads(threads) if (rows * width > SMALL)
-    for (int64_t r = 0; r < rows; r++) WITH(format, softmax_row, scores, r * width, width, first + r % queries + 1);
 }

@@ -87,16 +87,6 @@ def swish_backward(gradient: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, 
     return dgate, dup
 
 
-def causal_softmax(scores: Tensor, first: int) -> Tensor:
-    """scores (…, queries, keys) -> weights in their place: query q reads keys up to `first` + q, others get 0."""
-    assert scores.is_contiguous()
-    queries, keys = scores.shape[-2:]
-    assert first + queries <= keys
-    call(keys).tohum_causal_softmax(at(scores), Number(scores.numel() // keys), Number(keys), Number(queries),
-                                    Number(first), form(scores), threads())
-    return scores
-
-
 def cross_entropy(logits: Tensor, targets: Tensor, soft_cap: float | None) -> tuple[Tensor, Tensor]:
     """logits (n, V), targets (n,) -> losses (n,) and sums (n, 1) in float32.
 
