@@ -8,9 +8,9 @@
 
    A task is one head forward, and one head of keys with all its heads of queries backward, so that every sum has one
    owner and one order, whatever the number of threads. Twelve queries meet all keys up to their own: their scores are
-   rows in float32, so no running maximum is needed; only weights and their gradients are rounded to bfloat16. Backward
-   the weights are made again from the logarithm of their sum (FlashAttention, arXiv:2205.14135), and those of 96 queries
-   are kept, for then the sums over queries are products of matrices too. */
+   rows in float32, so no running maximum is needed; only weights and their gradients are rounded to bfloat16. In the
+   backward pass weights are made again from the logarithm of their sum (FlashAttention, arXiv:2205.14135), and those of
+   96 queries are kept, for then the sums over queries are products of matrices too. */
 
 #include <math.h>
 #include <omp.h>
@@ -41,7 +41,8 @@ typedef struct { /* sizes: T and E in whole strips, pairs of both; and a thread'
 } Work;
 
 /* Vectors `from` to `last` - 1 of a head as one side of a product; along: k runs along E. */
-static Side side_of(const View *v, const Attention *a, int64_t text, int64_t head, int64_t from, int64_t last, int along) {
+static Side side_of(const View *v, const Attention *a, int64_t text, int64_t head, int64_t from, int64_t last,
+                    int along) {
     const uint16_t *at = v->numbers + text * v->text + head * v->head + from * v->token;
     return (Side){at, last - from, a->width, v->token, BFLOAT16, along};
 }
@@ -161,14 +162,17 @@ static void add_over_queries(const Work *w, const uint16_t *rows, int64_t count,
         const int64_t panels = least(MOST_PANELS, parts(keys - k, ROWS));
         pack_panels(&side, 0, pairs, k, w->panel, pairs, ROWS, panels, BFLOAT16);
         for (int64_t i = 0; i < panels; i++)
-            times(w->panel + i * pairs * ROWS, strips, pairs, pairs, w->broad, to + (k + i * ROWS) * w->broad, w->broad, 1);
+            times(w->panel + i * pairs * ROWS, strips, pairs, pairs, w->broad, to + (k + i * ROWS) * w->broad,
+                  w->broad, 1);
     }
 }
 
 /* The queries q to `last` - 1 of one head: dQ, and their part of dK and dV. */
 static void backward_block(const Attention *a, int64_t text, int64_t head, int64_t q, int64_t last, const Work *w) {
     const int64_t block_end = whole(last, COLUMNS);
-    Side query = side_of(&a->query, a, text, head, 0, last, 1), dcontext = side_of(&a->dcontext, a, text, head, 0, last, 1);
+    const float *log_sums = a->log_sums + (text * a->heads + head) * a->tokens;
+    Side query = side_of(&a->query, a, text, head, 0, last, 1);
+    Side dcontext = side_of(&a->dcontext, a, text, head, 0, last, 1);
     for (int64_t r = q; r < last; r += ROWS) {
         const int64_t count = least(ROWS, last - r), end = whole(r + count, COLUMNS), at = (r - q) * w->wide;
         pack(&query, 0, w->width_pairs, r, w->panel, ROWS);
@@ -176,14 +180,15 @@ static void backward_block(const Attention *a, int64_t text, int64_t head, int64
         pack(&dcontext, 0, w->width_pairs, r, w->panel, ROWS);
         times(w->panel, w->values, w->width_pairs, w->width_pairs, end, w->slopes, w->wide, 0);
         for (int64_t i = 0; i < count; i++)
-            slopes_of(a, text, r + i, a->log_sums[(text * a->heads + head) * a->tokens + r + i], w->scores + i * w->wide,
-                      w->slopes + i * w->wide, w->weights + at + i * w->wide, w->dscores + at + i * w->wide, block_end);
+            slopes_of(a, text, r + i, log_sums[r + i], w->scores + i * w->wide, w->slopes + i * w->wide,
+                      w->weights + at + i * w->wide, w->dscores + at + i * w->wide, block_end);
         const Side dscores = {w->dscores + at, count, end, w->wide, BFLOAT16, 1};
         pack(&dscores, 0, end / 2, 0, w->panel, ROWS);
         times(w->panel, w->keys_across, w->token_pairs, end / 2, w->broad, w->made, w->broad, 0);
         put_vectors(&a->dquery, a, text, head, r, count, w->made, w->broad, NULL);
     }
-    query = side_of(&a->query, a, text, head, q, last, 0), dcontext = side_of(&a->dcontext, a, text, head, q, last, 0);
+    query = side_of(&a->query, a, text, head, q, last, 0);
+    dcontext = side_of(&a->dcontext, a, text, head, q, last, 0);
     strips_of(&query, w->broad, parts(last - q, 2), w->queries);
     strips_of(&dcontext, w->broad, parts(last - q, 2), w->gradients);
     add_over_queries(w, w->dscores, last - q, last, w->queries, w->dkey);
@@ -213,15 +218,15 @@ static int64_t lay_out(const Attention *a, int backward, char *from, Work *w) {
     const int64_t panel = whole(token_pairs > width_pairs ? token_pairs : width_pairs, COLUMNS) * ROWS * 4;
     const int64_t panels = MOST_PANELS * QUERIES / 2 * ROWS * 4, strips = QUERIES / 2 * broad * 4;
     const int64_t values = wide * whole(width_pairs, 16) * 4; /* as strips along E, or along the tokens: the larger */
-    void **places[] = {(void **)&w->panel, (void **)&w->keys, (void **)&w->values, (void **)&w->scores, (void **)&w->made,
-                       (void **)&w->slopes, (void **)&w->keys_across, (void **)&w->queries, (void **)&w->gradients,
-                       (void **)&w->dkey, (void **)&w->dvalue, (void **)&w->weights, (void **)&w->dscores};
-    const int64_t sizes[] = {(panel > panels ? panel : panels) + LINE, values, values, ROWS * wide * 4, ROWS * broad * 4,
-                             ROWS * wide * 4, values, strips, strips, rows, rows, block, block};
+    void *places[] = {&w->panel, &w->keys, &w->values, &w->scores, &w->made, &w->slopes, &w->keys_across, &w->queries,
+                      &w->gradients, &w->dkey, &w->dvalue, &w->weights, &w->dscores};
+    const int64_t sizes[] = {(panel > panels ? panel : panels) + LINE, values, values, ROWS * wide * 4,
+                             ROWS * broad * 4, ROWS * wide * 4, values, strips, strips, rows, rows, block, block};
     *w = (Work){.wide = wide, .broad = broad, .token_pairs = token_pairs, .width_pairs = width_pairs};
     int64_t used = 0;
     for (int i = 0; i < (backward ? 13 : 5); i++) {
-        if (from) *places[i] = from + used;
+        char *at = from + used;
+        if (from) memcpy(places[i], &at, sizeof at);
         used += whole(sizes[i], LINE);
     }
     return used;

@@ -1,6 +1,6 @@
 /* Bytes times a few vectors in whole numbers: a vector becomes whole numbers of 16 bits and a scale.
 
-       x[k] ~ scale * whole[k]      scale = max |x| / most      error of a vector: at most sqrt(in) / (2 most) of its length
+       x[k] ~ scale * whole[k]     scale = max |x| / most     error: at most sqrt(in) / (2 most) of the vector's length
 
    Memory gives four bytes in the time of a float, and making a float of each costs more than its product. Here 2 LANES
    bytes are widened by one instruction, and multiplied and added in pairs by another (by two where the processor has no
@@ -59,11 +59,12 @@ static Vectors vectors_of(const float *x, int64_t in, int64_t tokens, int has_by
     return (Vectors){x, whole, scale};
 }
 
-/* 2 LANES bytes from `at` on, or the LANES that are left of a row. */
-INLINE words widened(const int8_t *at, int is_end) {
-    int8_t last[TWICE] = {0};
-    if (is_end) at = memcpy(last, at, LANES);
-    return __builtin_convertvector(*(const many_bytes *)at, words);
+/* 2 LANES bytes, or the LANES that are left of a row. */
+INLINE words widened(const int8_t *at, const int is_last) {
+    if (!is_last) return __builtin_convertvector(*(const many_bytes *)at, words);
+    int8_t left[TWICE] = {0};
+    memcpy(left, at, LANES);
+    return __builtin_convertvector(*(const many_bytes *)left, words);
 }
 
 /* To each sum the products of two pairs. */

@@ -242,7 +242,8 @@ void tohum_norm(const Norm *n, const Pass *p, const float *x, float *y) {
 
 /* x (N, in) -> y (N, out) = W x + bias. Returns 0, or 1 where there is no memory for it. */
 int tohum_linear(const Matrix *m, const Pass *p, const float *x, float *y) {
-    float *memory = m->format == INT8 ? malloc(floats_of_whole(m->in, p->tokens) * sizeof(float)) : NULL;
+    const int64_t floats = lines(floats_of_whole(m->in, p->tokens));
+    float *memory = m->format == INT8 ? aligned_alloc(4 * LINE, floats * sizeof(float)) : NULL;
     if (m->format == INT8 && !memory) return 1;
     const Vectors v = vectors_of(x, m->in, p->tokens, m->format == INT8, memory);
     Stage stage = {0};

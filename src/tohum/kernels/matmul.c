@@ -4,9 +4,9 @@
        memory        both sides read once, and written and read as pairs, K_BLOCK of k at a time; the result written
                      once; beyond K_BLOCK its sums too, for each block
 
-   Twelve rows of the left by 32 columns of the right are multiplied at once (tile.h). The smaller side of a block is laid
-   out as pairs (pack.h) for all threads; the other is cut into tasks, each laid out by the thread that takes it. Every
-   number is one sum in one order, whatever M, N and the number of threads. Weights in float32 need no copy in bfloat16, and gradients
+   Twelve rows of the left meet 32 columns of the right at once (tile.h). The smaller side of a block is laid out as
+   pairs (pack.h) for all threads; the other is cut into tasks, each laid out by the thread that takes it. Every number is one
+   sum in one order, whatever M, N and the number of threads. Weights in float32 need no copy in bfloat16, and gradients
    are added in float32, which torch's products of bfloat16 cannot do; at the speed of the processor both are free. */
 
 #include <omp.h>

@@ -1,5 +1,6 @@
 /* Matrices times a few vectors, at the speed at which memory gives the matrices, by threads that wait for nobody. */
 
+#include <omp.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include "bytes.h"
@@ -16,8 +17,8 @@ typedef struct { /* what is done together: chunks that are taken one by one, and
 } Stage;
 
 enum {
-    FEW = 16,            /* tokens whose vectors stay in the nearest cache */
-    CHUNK_BYTES = 65536  /* of a matrix */
+    FEW = 16,                        /* tokens whose vectors stay in the nearest cache */
+    CHUNK_BYTES = 262144, CHUNKS = 2 /* of a matrix: the most of one, and how many there are for each thread */
 };
 
 /* The next chunk of a thread's stage; -1 when all are done, and the thread goes on to the next stage.
@@ -62,27 +63,35 @@ INLINE void sums_of(const Matrix *m, const Vectors *v, int64_t t, float *made, i
             for (int r = 0; r < R; r++)
                 sum[n * R + r] = fused(numbers[n], load(x + r * m->in, k, FLOAT32), sum[n * R + r]);
     }
-    for (int i = 0; i < N * R; i++) made[i] = total(sum[i]);
+    totals(sum, made);
 }
 
-/* The same of bytes, 2 LANES at a time. */
+/* The same of bytes, 2 LANES at a time from k on; `last`: LANES are left. */
+INLINE void add_bytes(const int8_t *w, int64_t stride, const int16_t *x, int64_t wide, int64_t k, ivec sum[8],
+                      const int R, const int N, const int last) {
+    words numbers[4];
+    for (int n = 0; n < N; n++) {
+        numbers[n] = widened(w + n * stride + k, last);
+        __builtin_prefetch(w + n * stride + k + AHEAD(R, INT8));
+    }
+    for (int n = 0; n < N; n++)
+        for (int r = 0; r < R; r++)
+            sum[n * R + r] = dot(sum[n * R + r], numbers[n], *(const loose_words *)(x + r * wide + k));
+}
+
 INLINE void sums_of_bytes(const Matrix *m, const Vectors *v, int64_t t, float *made, int64_t o, int64_t far,
                           const int R, const int N) {
     ivec sum[8] = {{0}};
+    vec exact[8];
     const int8_t *w = (const int8_t *)m->weight + o * m->in;
     const int64_t wide = padded(m->in), stride = far * m->in;
     const int16_t *x = v->whole + t * wide;
-    for (int64_t k = 0; k < m->in; k += TWICE) {
-        words numbers[4];
-        for (int n = 0; n < N; n++) {
-            numbers[n] = widened(w + n * stride + k, k + TWICE > m->in);
-            __builtin_prefetch(w + n * stride + k + AHEAD(R, INT8));
-        }
-        for (int n = 0; n < N; n++)
-            for (int r = 0; r < R; r++)
-                sum[n * R + r] = dot(sum[n * R + r], numbers[n], *(const loose_words *)(x + r * wide + k));
-    }
-    for (int i = 0; i < N * R; i++) made[i] = total(__builtin_convertvector(sum[i], vec)) * v->scale[t + i % R];
+    int64_t k = 0;
+    for (; k + TWICE <= m->in; k += TWICE) add_bytes(w, stride, x, wide, k, sum, R, N, 0);
+    if (k < m->in) add_bytes(w, stride, x, wide, k, sum, R, N, 1);
+    for (int i = 0; i < 8; i++) exact[i] = __builtin_convertvector(sum[i], vec);
+    totals(exact, made);
+    for (int i = 0; i < N * R; i++) made[i] *= v->scale[t + i % R];
 }
 
 INLINE void products(const Matrix *m, const Vectors *v, int64_t t, float *y, int64_t o, int64_t far, const int R,
@@ -118,8 +127,10 @@ INLINE void part(const Matrix *m, const Vectors *v, float *y, int64_t tokens, in
     if (tokens & 1) rows_of(m, v, tokens - 1, y, first, count, 1, 4, format);
 }
 
+/* Few chunks are long streams from memory, many keep all threads busy to the end. */
 static int64_t rows_per_chunk(const Matrix *m) {
-    const int64_t rows = CHUNK_BYTES / (m->in * SIZE[m->format]) / LANES * LANES;
+    const int64_t most = CHUNK_BYTES / (m->in * SIZE[m->format]), share = m->out / (omp_get_num_threads() * CHUNKS);
+    const int64_t rows = (share < most ? share : most) / LANES * LANES;
     return rows < LANES ? LANES : rows;
 }
 

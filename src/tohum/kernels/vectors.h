@@ -113,6 +113,26 @@ INLINE float total(vec v) {
     return v[0] + v[1];
 }
 
+/* The sums of the lanes of eight vectors, by one tree: always in the same order, whatever the others are. */
+INLINE void totals(const vec v[8], float *sums) {
+#if defined(__AVX2__)
+    __m256 half[8];
+    for (int i = 0; i < 8; i++)
+#if LANES == 16
+        half[i] = _mm256_add_ps(_mm512_castps512_ps256(v[i]), _mm512_extractf32x8_ps(v[i], 1));
+#else
+        half[i] = v[i];
+#endif
+    for (int i = 0; i < 8; i += 4) { /* quarters: two numbers of each sum, which stand 128 bits apart */
+        const __m256 pair = _mm256_hadd_ps(half[i], half[i + 1]), next = _mm256_hadd_ps(half[i + 2], half[i + 3]);
+        const __m256 quarters = _mm256_hadd_ps(pair, next);
+        _mm_storeu_ps(sums + i, _mm_add_ps(_mm256_castps256_ps128(quarters), _mm256_extractf128_ps(quarters, 1)));
+    }
+#else
+    for (int i = 0; i < 8; i++) sums[i] = total(v[i]);
+#endif
+}
+
 #if LANES == 16
 INLINE vec all(float x) { return (vec){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
 #else
