@@ -1,5 +1,6 @@
-"""Pieces of documents -> their token ids, in batches that bound the memory, one ahead of whoever writes them."""
+"""Pieces of documents -> their token ids, in batches that bound the memory, a few ahead of whoever writes them."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
@@ -14,6 +15,7 @@ from tohum.tokenizing.tokenizer import Tokenizer
 
 STRETCH_CHARACTERS = 2**17  # longer documents are encoded in several stretches, on all cores
 BATCH_PIECES = 2**15
+AHEAD = 2  # batches; with one the encoder waits where reading takes longer for a while
 
 
 class Encoder:
@@ -27,16 +29,18 @@ class Encoder:
     def encoded(self, pieces: Iterable[Piece], report: Callable[[int], None]) -> Iterator[tuple[list[Piece], Ragged]]:
         """Batches with the ids of each piece, and the marks that the tokenizer wants around its document.
 
-        The next batch is encoded while the caller has one and another is read. `report` is told bytes of text.
+        AHEAD batches are encoded or wait for it while the caller has one and another is read. `report` is told bytes
+        of text.
         """
         with ThreadPoolExecutor(1) as pool:
-            waiting: tuple[list[Piece], Future[Ragged]] | None = None
-            for batch in chain(batches(pieces, self._batch_characters), [None]):
-                started = (batch, pool.submit(self._ids, batch)) if batch else None
-                if waiting:
-                    yield waiting[0], waiting[1].result()
-                    report(sum(utf8_length(piece.text) for piece in waiting[0]))
-                waiting = started
+            waiting: deque[tuple[list[Piece], Future[Ragged]]] = deque()
+            for batch in chain(batches(pieces, self._batch_characters), [None] * AHEAD):
+                if batch:
+                    waiting.append((batch, pool.submit(self._ids, batch)))
+                if len(waiting) > AHEAD or (waiting and not batch):
+                    done, ids = waiting.popleft()
+                    yield done, ids.result()
+                    report(sum(utf8_length(piece.text) for piece in done))
 
     def _ids(self, batch: list[Piece]) -> Ragged:
         """Those of one batch. Raises DataError for a tokenizer that does not keep to its vocabulary."""

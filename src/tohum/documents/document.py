@@ -1,15 +1,13 @@
 """What every reader yields: one text and the place that it came from."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 PIECE_CHARACTERS = 2**20  # a longer file comes in pieces, so that memory does not grow with it
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """One text; `place` is "file.txt", or "file.jsonl:3" where a file holds many.
 
     With `continues` the text is only a piece of a long document, and the next Document goes on with it.

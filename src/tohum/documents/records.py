@@ -22,7 +22,7 @@ def record_documents(path: Path, kind: str, text_key: str, *, place: str) -> Ite
     readers = {"jsonl": lines, "json": json_rows, "csv": csv_rows, "tsv": tsv_rows}
     rows = parquet_rows(path, text_key) if kind == "parquet" else readers[kind](path)
     for number, row in rows:
-        text = text_of(row, text_key, f"{path}:{number}")
+        text = text_of(row, text_key, path, number)
         if text.strip():
             yield Document(clean(text), f"{place}:{number}")
 
@@ -31,15 +31,20 @@ def clean(text: str) -> str:
     """Unix line ends; half of a surrogate pair, which JSON can spell but no encoding can hold, becomes U+FFFD."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    try:
+        text.encode("utf-8")  # fails on surrogates alone
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
-def text_of(row: Any, text_key: str, where: str) -> str:
+def text_of(row: Any, text_key: str, path: Path, number: int) -> str:
     """The text of one record; a bare JSON string is its own text."""
     if isinstance(row, str):
         return row
+    if isinstance(row, dict) and isinstance(value := row.get(text_key), str):
+        return value
+    where = f"{path}:{number}"
     if not isinstance(row, dict):
         raise DataError(f"{where}: a JSON {json_kind(row)}; "
                         f"expected an object with the key '{text_key}', or a string")
@@ -47,12 +52,9 @@ def text_of(row: Any, text_key: str, where: str) -> str:
         names = ", ".join(list(map(str, row))[:12]) or "none"
         raise DataError(f"{where}: no key '{text_key}'; the keys that are there: {names}\n"
                         "name the one that holds the text with --text-key")
-    value = row[text_key]
-    if value is None:
+    if row[text_key] is None:
         return ""
-    if not isinstance(value, str):
-        raise DataError(f"{where}: '{text_key}' is a {json_kind(value)}; expected a string")
-    return value
+    raise DataError(f"{where}: '{text_key}' is a {json_kind(row[text_key])}; expected a string")
 
 
 def json_kind(value: Any) -> str:

@@ -18,7 +18,7 @@ from tohum.tokenizing.patterns import PATTERNS
 
 WORTH_CHARACTERS = 4_000_000  # the other encoder takes a second for them, this one half a second to be loaded
 BATCH, FAST_BATCH = 2**19, 2**21  # characters at once; `tokenizers` needs some hundred bytes for each
-ANEW_CHARACTERS = 2**28  # what it remembers grows with the text, so it begins anew after so much
+ANEW_CHARACTERS = 2**30  # what it remembers grows with the text (by 0.1 GB), so it begins anew after so much
 
 
 class Ragged(NamedTuple):
