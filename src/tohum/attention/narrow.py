@@ -39,5 +39,6 @@ class NarrowAttention(Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore[bad-override]
         """Weights are made again from their logarithms."""
-        made = kernels.attention_backward(gradients[0], *ctx.saved_tensors, ctx.scale)
+        query, key, value, visible, log_sums = ctx.saved_tensors
+        made = kernels.attention_backward(gradients[0], query, key, value, visible, log_sums, ctx.scale)
         return *made, None, None

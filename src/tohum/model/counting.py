@@ -122,7 +122,7 @@ class MicroBatch:
     rows: int  # B
     tokens: int  # T
     autocast: bool = False  # bfloat16 products over float32 weights
-    native: bool = True  # the CPU multiplies bfloat16: attention by blocks, float32 weights read as they are (kernels)
+    native: bool = True  # the CPU multiplies bfloat16: float32 weights are read as they are (kernels)
     device: str = "cpu"
 
     @property
@@ -190,8 +190,7 @@ def attention_activations(config: ModelConfig, layer: LayerSpec, batch: MicroBat
         return kept + square * (size + FLOAT32_BYTES + copies * size) + 4 * query * size
     if config.attention_dropout:  # torch's definition, in float32: weights, dropout's mask, result
         return kept + 3 * (square + query) * FLOAT32_BYTES + query * size
-    sums = 0 if batch.autocast and batch.native else batch.n * spec.heads * FLOAT32_BYTES
-    return kept + (2 * query + 2 * pair) * size + sums
+    return kept + (2 * query + 2 * pair) * size + batch.n * spec.heads * FLOAT32_BYTES  # and a sum for each query
 
 
 def feed_forward_activations(config: ModelConfig, layer: LayerSpec, batch: MicroBatch) -> int:
