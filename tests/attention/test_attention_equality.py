@@ -11,6 +11,7 @@ from tohum.attention.fused import attend
 from tohum.attention.masks import build_masks
 from tohum.attention.narrow import suits
 from tohum.attention.reference import ScoreRule, attend_explicitly, attend_with_weights, share_heads
+from tohum.kernels import build
 from tohum.model.config import AttentionSpec, FeedForwardSpec, LayerSpec, ModelConfig, NormSpec
 from tohum.model.network import Network
 
@@ -69,10 +70,17 @@ def test_fused_equals_explicit_in_value_and_gradient(window, documents, kv_heads
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
+@pytest.fixture
+def narrow(compiled, one_thread):
+    """A skip where the processor does not multiply bfloat16 or there is no compiler; tiny tensors."""
+    if not build.possible("matrix products"):
+        pytest.skip("no products in bfloat16 on this processor")
+    compiled("matrix products", build.LANES[0])
+
+
 def assert_narrow_is_near(parts, mask, rule=RULE):
     """Values and gradients of parts in bfloat16 against those of the same numbers in float64."""
-    if not suits(*parts, mask, 0.0):
-        pytest.skip("no products in bfloat16 on this processor")
+    assert suits(*parts, mask, 0.0)
     exact = [part.detach().double().requires_grad_() for part in parts]
     wanted = values_and_gradients(attend_explicitly, exact, mask, rule)
     for ours, truth in zip(values_and_gradients(attend, parts, mask, rule), wanted, strict=True):
@@ -81,9 +89,9 @@ def assert_narrow_is_near(parts, mask, rule=RULE):
         assert (ours - truth).abs().max() <= 0.03 * truth.abs().max() + 0.004
 
 
-@pytest.mark.parametrize("width", [8, 17, 64, 80])
+@pytest.mark.parametrize("width", [1, 8, 17, 64, 80])
 @pytest.mark.parametrize("tokens", [1, 2, 12, 13, 31, 32, 33, 95, 96, 97, 205])
-def test_narrow_attention_is_the_truth_within_rounding(tokens, width):
+def test_narrow_attention_is_the_truth_within_rounding(narrow, tokens, width):
     parts = heads(tokens=tokens, width=width, dtype=torch.bfloat16)
     assert_narrow_is_near(parts, mask_for(tokens), ScoreRule(scale=width**-0.5))
 
@@ -91,25 +99,24 @@ def test_narrow_attention_is_the_truth_within_rounding(tokens, width):
 @pytest.mark.parametrize("kv_heads", [1, 2, 4])
 @pytest.mark.parametrize("window", [None, 1, 40, 200])
 @pytest.mark.parametrize("split", [None, 70, 140])
-def test_narrow_attention_with_documents_and_windows(window, split, kv_heads):
+def test_narrow_attention_with_documents_and_windows(narrow, window, split, kv_heads):
     parts = heads(tokens=210, kv_heads=kv_heads, width=16, dtype=torch.bfloat16)
     documents = None if split is None else torch.cat((torch.zeros(2, split), torch.ones(2, 210 - split)), dim=1)
     assert_narrow_is_near(parts, mask_for(210, window, documents))
 
 
-def test_narrow_attention_with_a_mask_for_each_text():
+def test_narrow_attention_with_a_mask_for_each_text(narrow):
     assert_narrow_is_near(heads(dtype=torch.bfloat16), mask_for(9, None, DOCUMENTS))
 
 
-def test_narrow_attention_with_scores_far_apart():
+def test_narrow_attention_with_scores_far_apart(narrow):
     parts = [(30 * part.detach()).requires_grad_() for part in heads(tokens=40, width=32, dtype=torch.bfloat16)]
     assert_narrow_is_near(parts, mask_for(40))
 
 
-def test_narrow_attention_takes_any_strides_and_threads_to_the_same_bits():
+def test_narrow_attention_takes_any_strides_and_threads_to_the_same_bits(narrow):
     parts, mask = heads(rows=3, tokens=50, width=16, dtype=torch.bfloat16), mask_for(50, rows=3)
-    if not suits(*parts, mask, 0.0):
-        pytest.skip("no products in bfloat16 on this processor")
+    assert suits(*parts, mask, 0.0)
     wanted = values_and_gradients(attend, parts, mask)
     others = [part.detach().permute(2, 0, 1, 3).contiguous().permute(1, 2, 0, 3) for part in parts]
     far = [torch.cat((part, part), dim=-1)[..., :16] for part in others]
@@ -121,10 +128,32 @@ def test_narrow_attention_takes_any_strides_and_threads_to_the_same_bits():
             assert torch.equal(ours, theirs)
 
 
-def test_numbers_that_are_not_finite_reach_those_that_read_them_alone():
+@pytest.mark.parametrize("make", [
+    lambda context: torch.ones_like(context[:1, :1, :1, :1]).expand_as(context),
+    lambda context: context.transpose(2, 3).contiguous().transpose(2, 3),
+    lambda context: torch.cat((context, context), dim=1)[:, ::2]], ids=["one number", "turned", "every second head"])
+def test_narrow_attention_takes_gradients_of_any_strides(narrow, make):
+    parts, mask = heads(tokens=50, width=16, dtype=torch.bfloat16), mask_for(50)
+    context = attend(*parts, mask, RULE)
+    gradient = make(context.detach())
+    assert not gradient.is_contiguous()
+    found = torch.autograd.grad(context, parts, gradient, retain_graph=True)
+    for ours, theirs in zip(found, torch.autograd.grad(context, parts, gradient.contiguous()), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_without_the_library_torch_does_it(monkeypatch):
+    monkeypatch.setattr("tohum.kernels.attention.products", lambda: None)
+    parts, mask = heads(tokens=20, width=16, dtype=torch.bfloat16), mask_for(20)
+    assert not suits(*parts, mask, 0.0)
+    theirs = values_and_gradients(lambda q, k, v, m, rule: scaled_dot_product_attention(
+        q, k, v, is_causal=True, scale=rule.scale, enable_gqa=True), parts, mask)
+    for a, b in zip(values_and_gradients(attend, parts, mask), theirs, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_key_that_is_not_finite_reaches_those_that_read_it_alone(narrow):
     parts, mask = heads(tokens=40, width=16, dtype=torch.bfloat16), mask_for(40)
-    if not suits(*parts, mask, 0.0):
-        pytest.skip("no products in bfloat16 on this processor")
     with torch.no_grad():
         parts[1][0, 0, 20, 3] = float("nan")
         context = attend(*parts, mask, RULE)
@@ -143,12 +172,13 @@ def test_scale_multiplies_the_scores():
     torch.testing.assert_close(scaled.logits(ids), plain.logits(ids))
 
 
-def test_bfloat16_on_cpu_is_as_near_to_the_truth_as_the_kernel_of_torch():
+def test_bfloat16_on_cpu_is_as_near_to_the_truth_as_the_kernel_of_torch(narrow):
     parts, mask = heads(tokens=200, kv_heads=4, width=16, dtype=torch.bfloat16), mask_for(200)
     exact = values_and_gradients(attend, [p.detach().double().requires_grad_() for p in parts], mask)
     theirs = values_and_gradients(lambda q, k, v, m, rule: scaled_dot_product_attention(
         q, k, v, is_causal=True, scale=rule.scale), parts, mask)
     for a, b, truth in zip(values_and_gradients(attend, parts, mask), theirs, exact, strict=True):
+        assert not torch.equal(a, b)  # the two ways were really taken
         assert (a - truth).norm() < 1.5 * (b - truth).norm()
 
 

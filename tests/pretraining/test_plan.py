@@ -15,7 +15,7 @@ from tohum.pretraining.forecast import curve_at, standing_at
 from tohum.pretraining.plan import Plan, choose_depth, make_plan, steps_within, training_seconds
 from tohum.pretraining.predict import Curve, Size, predict, predict_from_curve
 from tohum.pretraining.probe import Measured
-from tohum.pretraining.resolve import resolve
+from tohum.pretraining.resolve import compile_pays, resolve
 from tohum.training import budget as budgets
 from tohum.training.budget import Budget
 from tohum.training.ranks import Ranks
@@ -42,6 +42,15 @@ def test_without_depth_preset_or_budget_the_depth_is_4(data, opened):
     recipe = tiny(data, model__width=None, model__layers=None, model__heads=None)
     resolved, config = resolve(recipe, opened)
     assert resolved.model.depth == 4 == len(config.layers)
+
+
+@pytest.mark.parametrize(("device", "dtype", "kernels", "pays"), [
+    ("cpu", "fp32", True, True), ("cpu", "bf16", True, False), ("cpu", "bf16", False, True), ("cuda", "bf16", True, True)])
+def test_a_long_run_is_compiled_unless_our_kernels_are_faster(opened, monkeypatch, device, dtype, kernels, pays):
+    monkeypatch.setattr("tohum.pretraining.resolve.multiplies_natively", lambda: kernels)
+    config = resolve(tiny(opened.path), opened)[1]
+    assert compile_pays(config, 10**15, 64, device, dtype) is pays
+    assert not compile_pays(config, 10, 64, "cpu", dtype)
 
 
 def test_a_plan_survives_its_json(data, opened):

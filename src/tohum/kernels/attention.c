@@ -4,7 +4,7 @@
        dV = P^T dC     dP = dC V^T     dS = scale P (dP - sum(P dP))     dQ = dS K     dK = dS^T Q
 
        arithmetic    2 and 5 products of T T E / 2, and T T / 2 exponentials, twice
-       memory        all vectors read and written once; weights never leave the nearest caches
+       memory        vectors of a head read once or twice, results written once; weights never leave the nearest caches
 
    A task is one head forward, and one head of keys with all its heads of queries backward, so that every sum has one
    owner and one order, whatever the number of threads. Twelve queries meet all keys up to their own: their scores are
@@ -236,9 +236,10 @@ static int64_t lay_out(const Attention *a, int backward, char *from, Work *w) {
 int tohum_attention(const Attention *a, int64_t backward) {
     Work sizes;
     const int64_t bytes = lay_out(a, backward, NULL, &sizes), heads = backward ? a->kv_heads : a->heads;
-    char *memory = keep(SHARED, bytes * a->threads);
+    const int64_t threads = least(a->threads, a->texts * heads);
+    char *memory = keep(SHARED, bytes * threads);
     if (!memory) return 1;
-#pragma omp parallel num_threads(a->threads)
+#pragma omp parallel num_threads(threads)
     {
         Work w;
         lay_out(a, backward, memory + bytes * omp_get_thread_num(), &w);

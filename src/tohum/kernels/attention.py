@@ -27,8 +27,11 @@ class Attention(ctypes.Structure):
 
 def fits(query: Tensor, key: Tensor, value: Tensor) -> bool:
     """Whether (B, H, T, E) and (B, G, T, E) twice may be given to it."""
-    return (all(x.dtype is torch.bfloat16 and x.device.type == "cpu" and x.numel() > 0 for x in (query, key, value))
-            and query.shape[2] == key.shape[2] and not torch.compiler.is_compiling() and products() is not None)
+    texts, _, *size = query.shape
+    fit = key.shape == value.shape == (texts, key.shape[1], *size)
+    return (fit and all(x.dtype is torch.bfloat16 and x.device.type == "cpu" and x.numel() > 0
+                        for x in (query, key, value))
+            and not torch.compiler.is_compiling() and products() is not None)
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None,

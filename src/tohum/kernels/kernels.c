@@ -38,10 +38,10 @@ typedef struct {              /* N tokens of a pass, in the order of their posit
 typedef struct { /* one thread, and memory that all share */
     Stage *stage; /* where this thread is */
     int64_t number;
-    float *normed, *query, *key, *value, *context, *added, *hidden, *scores, *whole; /* the last two: of each thread */
+    float *normed, *query, *key, *value, *context, *added, *hidden, *scores, *whole; /* scores: of each thread */
 } Thread;
 
-enum { LINE = 16, STAGES = 10 }; /* floats of a cache line; stages of a block, at most */
+enum { LINE = 16, STAGES = 14 }; /* floats of a cache line; stages of a block, at most */
 
 static int64_t scores_of(const Pass *p) { return p->longest + 2 * LINE - p->longest % LINE; } /* of each thread */
 
@@ -71,9 +71,19 @@ static const float *before(const Norm *n, const float *x, const Pass *p, Thread 
     return t->normed;
 }
 
+/* x (N, in) for matrices of which some may be of bytes. A few vectors become whole numbers in every thread, which takes
+   less time than waiting for another; of many each thread makes some. */
+static Vectors ready(const float *x, int64_t in, int has_bytes, const Pass *p, Thread *t) {
+    if (!has_bytes) return (Vectors){x};
+    const Vectors v = vectors_in(t->whole, x, in, p->tokens);
+    if (p->tokens <= FEW) for (int64_t i = 0; i < p->tokens; i++) make_whole(&v, in, i);
+    else FOR_CHUNKS(i, p->tokens, &t->stage) make_whole(&v, in, i);
+    return v;
+}
+
 /* x += W y, or its norm. */
 static void after(const Matrix *m, const Norm *n, const float *y, float *x, const Pass *p, Thread *t) {
-    const Vectors v = vectors_of(y, m->in, p->tokens, m->format == INT8, t->whole);
+    const Vectors v = ready(y, m->in, m->format == INT8, p, t);
     FOR_CHUNKS(c, chunks_of(m), &t->stage) product(m, &v, t->added, p->tokens, c);
     FOR_CHUNKS(i, p->tokens, &t->stage) {
         float *made = t->added + i * p->width, *to = x + i * p->width;
@@ -153,7 +163,7 @@ static void attention_half(const Block *b, float *x, const Pass *p, Thread *t) {
     const float *normed = before(&b->attention_norm, x, p, t);
     const int64_t queries = chunks_of(&b->query), keys = chunks_of(&b->key);
     const int has_bytes = b->query.format == INT8 || b->key.format == INT8 || b->value.format == INT8;
-    const Vectors v = vectors_of(normed, p->width, p->tokens, has_bytes, t->whole);
+    const Vectors v = ready(normed, p->width, has_bytes, p, t);
     FOR_CHUNKS(c, queries + 2 * keys, &t->stage) {
         if (c < queries) product(&b->query, &v, t->query, p->tokens, c);
         else if (c < queries + keys) product(&b->key, &v, t->key, p->tokens, c - queries);
@@ -175,7 +185,7 @@ static void feed_forward_half(const Block *b, float *x, const Pass *p, Thread *t
     const int64_t F = b->up.out, rows = rows_per_chunk(&b->up);
     float *up = t->hidden, *gate = b->gate.weight ? t->hidden + p->tokens * F : up;
     const int has_bytes = b->up.format == INT8 || (b->gate.weight && b->gate.format == INT8);
-    const Vectors v = vectors_of(normed, p->width, p->tokens, has_bytes, t->whole);
+    const Vectors v = ready(normed, p->width, has_bytes, p, t);
     FOR_CHUNKS(c, chunks_of(&b->up), &t->stage) {
         product(&b->up, &v, up, p->tokens, c);
         if (b->gate.weight) product(&b->gate, &v, gate, p->tokens, c);
@@ -207,8 +217,9 @@ static int64_t lay_out(const Block *blocks, int64_t count, const Pass *p, float 
         used += i < 7 ? lines(p->tokens * floats[i]) : p->threads * scores_of(p);
     }
     const int64_t whole = lines(floats_of_whole(larger(larger(p->width, wide), F), p->tokens));
-    if (memory) t->whole = memory + used + t->number * whole;
-    return used + p->threads * whole;
+    const int64_t copies = p->tokens <= FEW ? p->threads : 1;
+    if (memory) t->whole = memory + used + (copies > 1 ? t->number * whole : 0);
+    return used + copies * whole;
 }
 
 /* x (N, D) through all blocks, in place. Returns 0, or 1 where there is no memory for it. */
@@ -245,7 +256,8 @@ int tohum_linear(const Matrix *m, const Pass *p, const float *x, float *y) {
     const int64_t floats = lines(floats_of_whole(m->in, p->tokens));
     float *memory = m->format == INT8 ? aligned_alloc(4 * LINE, floats * sizeof(float)) : NULL;
     if (m->format == INT8 && !memory) return 1;
-    const Vectors v = vectors_of(x, m->in, p->tokens, m->format == INT8, memory);
+    const Vectors v = memory ? vectors_in(memory, x, m->in, p->tokens) : (Vectors){x};
+    for (int64_t i = 0; memory && i < p->tokens; i++) make_whole(&v, m->in, i);
     Stage stage = {0};
 #pragma omp parallel num_threads(p->threads)
     {

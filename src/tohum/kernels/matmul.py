@@ -3,14 +3,17 @@
 A side that is a transposed view is read as it lies. `fits` says whether this machine has the arithmetic.
 """
 
+import contextlib
 import ctypes
 
 import torch
 from torch import Tensor
+from torch.autograd import profiler
 
 from tohum.kernels.build import LANES, library
 from tohum.kernels.structs import FORMATS, Number, Pointer
 
+EVENT = "product of bfloat16, operations: "
 SIDES = (torch.float32, torch.bfloat16, torch.int8)
 
 
@@ -60,11 +63,20 @@ def matmul(left: Tensor, right: Tensor, to: Tensor, *, add: bool = False, bias: 
     target = Target(to.data_ptr(), address(bias), address(factors), to.stride(0), FORMATS[to.dtype], add)
     found = products()
     assert found is not None
-    if found.tohum_matmul(ctypes.byref(side(left, left.stride(1) == 1)),
-                          ctypes.byref(side(right.T, right.stride(1) != 1)), ctypes.byref(target), Number(rows),
-                          Number(columns), Number(inner), Number(torch.get_num_threads())):
+    with told(2 * rows * inner * columns):
+        failed = found.tohum_matmul(ctypes.byref(side(left, left.stride(1) == 1)),
+                                    ctypes.byref(side(right.T, right.stride(1) != 1)), ctypes.byref(target),
+                                    Number(rows), Number(columns), Number(inner), Number(torch.get_num_threads()))
+    if failed:
         raise MemoryError(f"no memory for a product of {rows} x {inner} x {columns}")
     return to
+
+
+def told(operations: int) -> contextlib.AbstractContextManager[object]:
+    """A profile's event, whose name says how much was computed; nothing outside of profiles."""
+    if profiler._is_profiler_enabled:
+        return profiler.record_function(f"{EVENT}{operations}")
+    return contextlib.nullcontext()
 
 
 def side(x: Tensor, along: bool) -> Side:

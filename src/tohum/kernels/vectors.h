@@ -99,16 +99,22 @@ INLINE void store_as(void *numbers, int64_t i, vec v, const int format) {
 #endif
 }
 
+#ifdef __clang__
+#define TURNED(v, ...) __builtin_shufflevector(v, v, __VA_ARGS__)
+#else
+#define TURNED(v, ...) __builtin_shuffle(v, (ivec){__VA_ARGS__})
+#endif
+
 /* Sum of the lanes, always in this order: the upper half on the lower until eight are left, then
    ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)). */
 INLINE float total(vec v) {
 #if LANES == 16
-    v += __builtin_shuffle(v, (ivec){8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7});
-    v += __builtin_shuffle(v, (ivec){4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11});
-    v += __builtin_shuffle(v, (ivec){2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13});
+    v += TURNED(v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    v += TURNED(v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+    v += TURNED(v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
 #else
-    v += __builtin_shuffle(v, (ivec){4, 5, 6, 7, 0, 1, 2, 3});
-    v += __builtin_shuffle(v, (ivec){2, 3, 0, 1, 6, 7, 4, 5});
+    v += TURNED(v, 4, 5, 6, 7, 0, 1, 2, 3);
+    v += TURNED(v, 2, 3, 0, 1, 6, 7, 4, 5);
 #endif
     return v[0] + v[1];
 }
@@ -119,7 +125,7 @@ INLINE void totals(const vec v[8], float *sums) {
     __m256 half[8];
     for (int i = 0; i < 8; i++)
 #if LANES == 16
-        half[i] = _mm256_add_ps(_mm512_castps512_ps256(v[i]), _mm512_extractf32x8_ps(v[i], 1));
+        half[i] = _mm256_add_ps(_mm512_castps512_ps256(v[i]), _mm512_castps512_ps256(_mm512_shuffle_f32x4(v[i], v[i], 0x4e)));
 #else
         half[i] = v[i];
 #endif

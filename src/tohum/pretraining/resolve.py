@@ -9,6 +9,7 @@ from typing import Any
 
 from tohum.data_sampling.shards import DataFolder
 from tohum.errors import ConfigError, DataError
+from tohum.kernels.matmul import multiplies_natively
 from tohum.machine import cores, has_bf16_arithmetic, pick_device
 from tohum.model.config import ModelConfig
 from tohum.model.counting import flops_per_token, parameters
@@ -28,7 +29,7 @@ DROPOUT_BY_EPOCHS = ((2.0, 0.0), (4.0, 0.1), (8.0, 0.2))  # epochs at most, rate
 HIGHEST_DROPOUT = 0.3
 KNOWN_BY_HEART = 2.0  # parameters per token of the text: below, repeating does not harm
 DECAY_OF_FRESH_TEXT, DECAY_OF_REPEATS = 0.1, 0.5
-COMPILE_PAYS_FLOPS = 6e14  # about an hour here: compiling takes half a minute and saves a tenth
+COMPILE_PAYS_FLOPS = 6e14  # about an hour here: in float32 compiling takes half a minute and saves a tenth
 REFERENCE_WIDTH = 256  # of the rates below
 
 
@@ -82,7 +83,7 @@ def fill_training(t: TrainingSection, data: DataFolder, config: ModelConfig, max
                           f"{world_size} processes cannot share equally; use a multiple of {world_size * max_length}")
     steps = t.steps or math.ceil((t.tokens or DEFAULT_EPOCHS * data.train_tokens) / (rows * max_length))
     micro = t.micro_batch or max(1, (GPU_MICRO_BATCH_TOKENS if gpu else MICRO_BATCH_TOKENS) // max_length)
-    compiled = compile_pays(config, steps * rows * max_length, max_length, device.type)
+    compiled = compile_pays(config, steps * rows * max_length, max_length, device.type, dtype)
     return t.model_dump() | {
         "steps": steps, "tokens": None, "budget": None, "device": device.type, "dtype": dtype,
         "batch_tokens": rows * max_length, "micro_batch": min(micro, rows // world_size),
@@ -109,8 +110,10 @@ def fair_batch(data: DataFolder, max_length: int) -> int:
     return max(max_length, data.train_tokens // 50)
 
 
-def compile_pays(config: ModelConfig, tokens: int, max_length: int, device: str) -> bool:
-    """Compilation pays when the run is long enough, by its arithmetic alone."""
+def compile_pays(config: ModelConfig, tokens: int, max_length: int, device: str, dtype: str) -> bool:
+    """Compilation pays when the run is long enough, by its arithmetic alone, and not where our kernels are faster."""
+    if device == "cpu" and dtype == "bf16" and multiplies_natively():
+        return False
     return device == "cuda" or flops_per_token(config, max_length) * tokens > COMPILE_PAYS_FLOPS
 
 

@@ -10,6 +10,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from tohum.files import write_json
+from tohum.kernels.matmul import EVENT
 from tohum.training.ranks import Ranks
 from tohum.units import human_seconds
 
@@ -17,6 +18,7 @@ WARM_STEPS, STEPS = 3, 3  # the first ones fault memory in and compile
 OPERATIONS = 12  # of the longest, named one by one
 SCOPES = ("loss", "optimizer")  # record_function names: all that runs inside is theirs
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "addmm_", "_int_mm", "mkldnn_linear", "_weight_int8pack_mm")
+ATTENTION = ("attention", "NarrowAttention", "NarrowAttentionBackward")
 COPIES = ("copy_", "clone", "cat", "fill_", "zero_")
 PARTS = ("matrix products", "attention", *SCOPES, "copies", "rest")
 
@@ -58,7 +60,7 @@ def summary(events: Iterable[Any], seconds: float, *, cuda: bool) -> dict[str, A
         part = part_of(event)
         parts[part] += own
         operations[event.name] += own
-        flops += (event.flops or 0) if part == "matrix products" else 0
+        flops += operations_of(event) if part == "matrix products" else 0
     parts["rest"] = max(0.0, seconds - sum(value for name, value in parts.items() if name != "rest"))
     longest = sorted(operations.items(), key=lambda pair: -pair[1])[:OPERATIONS]
     products = parts["matrix products"]
@@ -75,11 +77,16 @@ def part_of(event: Any) -> str:
             return node.name
         node = node.cpu_parent
     name = event.name.removeprefix("aten::")
-    if name in PRODUCTS:
+    if name in PRODUCTS or name.startswith(EVENT):
         return "matrix products"
-    if "scaled_dot_product" in name or name == "attention":
+    if "scaled_dot_product" in name or name in ATTENTION:
         return "attention"
     return "copies" if name in COPIES else "rest"
+
+
+def operations_of(event: Any) -> int:
+    """Multiplications and additions; those of our kernels stand in the name."""
+    return int(event.name.removeprefix(EVENT)) if event.name.startswith(EVENT) else event.flops or 0
 
 
 def shown(found: dict[str, Any]) -> str:
