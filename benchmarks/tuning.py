@@ -5,7 +5,7 @@
 
 Corpora that no reported table uses. A candidate survives the first round if it is better than the defaults on every
 corpus by more than its seeds are apart; only what survives the second one changes a default, and docs/log.md says what
-did not. Runs are kept in benchmarks/results/tuning.json by the number format of the machine, and are not repeated.
+did not. `--corpora` and `--budgets` leave out what a candidate cannot change. Runs are kept in benchmarks/results/tuning.json by the number format of the machine, and are not repeated.
 """
 
 import argparse
@@ -49,10 +49,13 @@ def main() -> None:
     parser.add_argument("round", choices=ROUNDS)
     parser.add_argument("candidates", nargs="*", default=list(CANDIDATES), metavar="CANDIDATE",
                         help=f"all unless told: {', '.join(CANDIDATES)}")
+    parser.add_argument("--corpora", nargs="*", help="those of the round unless told")
+    parser.add_argument("--budgets", nargs="*", help="those of the round unless told")
     options = parser.parse_args()
     if unknown := set(options.candidates) - set(CANDIDATES):
         parser.error(f"no candidate {', '.join(unknown)}; there are {', '.join(CANDIDATES)}")
     budgets, corpora, seeds = ROUNDS[options.round]
+    budgets, corpora = tuple(options.budgets or budgets), tuple(options.corpora or corpora)
     for corpus in corpora:
         data_of(corpus)
     for run in product(dict.fromkeys([DEFAULTS, *options.candidates]), budgets, corpora, seeds):
