@@ -5,7 +5,8 @@
 
 Corpora that no reported table uses. A candidate survives the first round if it is better than the defaults on every
 corpus by more than its seeds are apart; only what survives the second one changes a default, and docs/log.md says what
-did not. `--corpora` and `--budgets` leave out what a candidate cannot change. Runs are kept in benchmarks/results/tuning.json by the number format of the machine, and are not repeated.
+did not. `--corpora` and `--budgets` leave out what a candidate cannot change. Runs are kept in
+benchmarks/results/tuning.json by the number format of the machine, and are not repeated.
 """
 
 import argparse
