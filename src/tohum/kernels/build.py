@@ -36,8 +36,9 @@ SOURCES = {"decoding": ("kernels.c", "products.h", "bytes.h", "vectors.h"),
 FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")
 C_FLAGS, CPP_FLAGS = ("-std=gnu11", "-ffp-contract=off"), ("-std=c++20",)
 COMPILERS = {"C": ("cc", "gcc", "clang"), "C++": ("c++", "g++", "clang++")}
-WITHOUT = {"decoding": "several times slower", "training": "up to a third slower", "matrix products": "a quarter slower",
-           "learning merges": "several times slower", "tensor memory": "a tenth more memory"}
+WITHOUT = {"decoding": "several times slower", "training": "up to a third slower",
+           "matrix products": "a quarter slower", "learning merges": "several times slower",
+           "tensor memory": "a tenth more memory"}
 SECONDS = 120  # for the compiler
 NEEDS = {"matrix products": frozenset({"avx512f", "avx512bw", "avx512vl", "avx512_bf16"})}  # of the processor
 LANES = (16, 8)  # floats of a vector
