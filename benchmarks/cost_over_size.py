@@ -50,6 +50,8 @@ def main() -> None:
     data = FOLDER / "data-10"
     found = {"corpus": [kept("corpus", size, lambda size=size: prepared(size, tokenizer))
                         for size in sorted({10, *options.megabytes})]}
+    if not data.is_dir():  # its point is known, and it was cleared away
+        prepared(10, tokenizer)
     for dial, values in DIALS.items():
         found[dial] = [kept(dial, value, lambda dial=dial, value=value: step(data, dial, value)) for value in values]
     described = {dial: describe(points) for dial, points in found.items()}
