@@ -172,3 +172,13 @@ def test_a_cache_of_another_format_is_read_and_written(kernels):
         assert (found - expected).abs().max() < 0.02 * expected.std()
         assert model.cache.keys[0].dtype == kind
         assert (model.cache.keys[1].float() - slow.keys[1].float()).abs().max() < 0.05
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_many_tokens_in_bytes_have_the_bits_of_each_alone(kernels, threads):
+    """Beyond sixteen the threads share the vectors' whole numbers."""
+    torch.set_num_threads(threads)
+    network = network_of("tiny-llama", "int8")
+    ids = torch.randint(network.config.vocab_size, (1, 40))
+    whole, single = (read(fast := fast_of(network, 1, 40), fast.cache, ids, cuts) for cuts in ([], list(range(1, 40))))
+    assert torch.equal(whole, single)

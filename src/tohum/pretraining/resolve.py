@@ -1,4 +1,4 @@
-"""Recipe with gaps + data -> recipe without gaps. Follows from sizes and CPU flags alone: same command, same bits.
+"""Recipe with gaps + data -> recipe without gaps. Follows from sizes, CPU flags and kernels: same command, same bits.
 
 The values are those that trained best here in minutes-long runs (docs/log.md; benchmarks/tuning.py tries others);
 every one can be set by hand.
