@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from tohum.dropout import Dropout
+
 
 class Scale(nn.Module):
     """x -> factor * x. Gemma multiplies token vectors by sqrt(D) (arXiv:2403.08295, section 2)."""
@@ -85,7 +87,7 @@ class InputEmbedding(nn.Module):
         self.token = TokenTable(vocab_size, width)
         self.scale = Scale(scale) if scale != 1 else nn.Identity()
         self.position = position
-        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.dropout = Dropout(dropout) if dropout else nn.Identity()
 
     def forward(self, ids: Tensor, positions: Tensor | None) -> Tensor:
         """ids (B, T) int64, positions (B, T) or None for 0..T-1 -> (B, T, D)."""

@@ -6,6 +6,7 @@
        rotation       reads x, writes y; backward is the rotation back
        gelu(x)        forward reads x, writes y             backward reads gradient and x, writes dx
        silu(g) * u    forward reads two, writes one         backward reads three, writes two
+       dropout        reads x, writes y; backward is the same of the gradient
 
    Numbers lie in memory as `format` says (float32 or bfloat16), all arithmetic is in float32; weights, angles and sums
    are always float32. Rows are shared among threads; sums over rows (a weight's gradient) are made in `parts` of fixed
@@ -162,4 +163,27 @@ void tohum_swish_backward(const void *gradient, const void *gate, const void *up
                           int64_t count, int64_t format, int64_t threads) {
 #pragma omp parallel for num_threads(threads) if (count > SMALL)
     PIECES(count, format, swish_backward_piece, gradient, gate, up, dgate, dup);
+}
+
+typedef uint32_t uvec __attribute__((vector_size(4 * LANES)));
+
+/* What dropout.py says, with its three odd numbers. */
+INLINE void drop_piece(const void *x, void *y, const uint32_t *key, int32_t least, float scale, int64_t first,
+                       int64_t last, const int format) {
+    uvec place;
+    for (int k = 0; k < LANES; k++) place[k] = (uint32_t)(first + k);
+    for (int64_t i = first; i < last; i += LANES, place += LANES) {
+        uvec bits = place * 0x9e3779b9u + key[0];
+        bits = (bits ^ bits >> 16) * 0x7feb352du;
+        bits = (bits ^ bits >> 15 ^ key[1]) * 0x846ca68bu;
+        bits = (bits ^ bits >> 16) & 0x7fffffffu;
+        store_as(y, i, pick((ivec)bits >= least, load(x, i, format) * scale, all(0.0f)), format);
+    }
+}
+
+/* count numbers: y = x * scale, or 0 where the hash of the place and of key (2,) is below `least`. */
+void tohum_drop(const void *x, void *y, const uint32_t *key, int64_t least, double scale, int64_t count,
+                int64_t format, int64_t threads) {
+#pragma omp parallel for num_threads(threads) if (count > SMALL)
+    PIECES(count, format, drop_piece, x, y, key, (int32_t)least, (float)scale);
 }

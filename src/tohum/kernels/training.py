@@ -87,6 +87,15 @@ def swish_backward(gradient: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, 
     return dgate, dup
 
 
+def drop(x: Tensor, key: Tensor, least: int, scale: float) -> Tensor:
+    """x * scale where its hash with key (2,) int32 is not below `least`, else 0 (dropout.py)."""
+    x = x.contiguous()
+    made = torch.empty_like(x)
+    call(x.shape[-1]).tohum_drop(at(x), at(made), at(key), Number(least), Exact(scale), Number(x.numel()), form(x),
+                                 threads())
+    return made
+
+
 def cross_entropy(logits: Tensor, targets: Tensor, soft_cap: float | None) -> tuple[Tensor, Tensor]:
     """logits (n, V), targets (n,) -> losses (n,) and sums (n, 1) in float32.
 

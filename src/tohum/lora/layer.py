@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from tohum.dropout import dropped
 from tohum.kernels.linear import linear
 from tohum.model.int8 import Int8Linear, product, written_out
 
@@ -67,7 +68,7 @@ class LoraLinear(nn.Module):
         """(…, in) -> (…, out)."""
         if self.lora_a is None or self.lora_b is None or not self.enabled:
             return self.frozen(x, self.bias)
-        seen = F.dropout(x, self.dropout) if self.dropout and self.training else x
+        seen = dropped(x, self.dropout) if self.dropout and self.training else x
         if self.lora_m is None:
             rows = self.frozen(x.flatten(0, -2), self.bias)  # (N, out), no view: it is changed in place
             return with_product(rows, seen.flatten(0, -2), self.lora_a, self.lora_b, self.scale).unflatten(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tohum.attention.layer import Attention, CacheView
 from tohum.attention.masks import Mask
+from tohum.dropout import Dropout
 from tohum.embedding.rotary import Rotation
 from tohum.model.config import AttentionSpec, LayerSpec, ModelConfig
 from tohum.model.feed_forward import build_feed_forward
@@ -29,7 +30,7 @@ class Block(nn.Module):
         self.feed_forward_norm = optional_norm(config, before)
         self.feed_forward = build_feed_forward(config.width, spec.feed_forward)
         self.feed_forward_post_norm = optional_norm(config, after)
-        self.dropout = nn.Dropout(config.dropout) if config.dropout else nn.Identity()
+        self.dropout = Dropout(config.dropout) if config.dropout else nn.Identity()
 
     def forward(self, x: Tensor, rotation: Rotation | None, mask: Mask,
                 past: CacheView | None = None) -> Tensor:

@@ -161,11 +161,11 @@ def layer_activations(config: ModelConfig, layer: LayerSpec, batch: MicroBatch) 
 
 
 def norm_activations(config: ModelConfig, layer: LayerSpec, batch: MicroBatch) -> int:
-    """Each norm keeps what it read; a dropout after each half keeps its mask in the dtype of its input."""
+    """Each norm keeps what it read; away from the CPU a dropout after each half keeps its mask, a byte each."""
     wide = batch.n * config.width
     before = 2 * (layer.norm_places != "post") * wide * FLOAT32_BYTES  # the residual stream
     after = 2 * (layer.norm_places != "pre") * wide * batch.compute_bytes
-    return before + after + 2 * (config.dropout > 0) * wide * batch.compute_bytes
+    return before + after + 2 * (config.dropout > 0 and batch.device != "cpu") * wide
 
 
 def read_copies(batch: MicroBatch, layer: LayerSpec, readers: int) -> int:
