@@ -1,8 +1,9 @@
 """All measurements that the docs quote: `python -m benchmarks` runs them, `python -m benchmarks NAME …` some.
 
-They take minutes each and want the machine for themselves. Results are kept under benchmarks/results/, the page
-docs/performance.md is written anew. `--check` compares instead: exit code 1 where a ratio to a peer fell by more than a
-fifth of what is recorded, and the record stays as it is. Seconds are never compared.
+NAME is a measurement, or "NAME PART" in quotes one of its parts. They take minutes each and want the machine for
+themselves. Results are kept under benchmarks/results/, the page docs/performance.md is written anew. `--check` compares
+instead: exit code 1 where a ratio to a peer fell by more than a fifth of what is recorded, and the record stays as it
+is. Seconds are never compared.
 """
 
 import runpy
@@ -11,7 +12,8 @@ import sys
 from benchmarks import performance_page
 from benchmarks.common import RESULTS
 
-MEASUREMENTS = ("train_step", "lora_step", "classifier_speed", "decode_speed", "prepare_speed", "bpe_training", "start",
+MEASUREMENTS = ("train_step a", "train_step b", "lora_step lora", "lora_step full", "classifier_speed speed",
+                "classifier_speed accuracy", "decode_speed", "prepare_speed", "bpe_training", "start",
                 "quality_per_minute", "cost_over_size", "nanogpt_recipe", "budget_quality", "kill_test", "turkish",
                 "finish_time", "prediction_table")
 HOURS = ("finetuning",)  # only by name; goes on where it was
@@ -22,10 +24,10 @@ def main() -> None:
     """Run the named measurements, or all."""
     checking = "--check" in sys.argv
     named = [name for name in sys.argv[1:] if name != "--check"]
-    every = [name for name in MEASUREMENTS if not checking or performance_page.rows_of(name)]
-    chosen = named or every
-    if unknown := [name for name in chosen if name not in MEASUREMENTS + HOURS]:
+    every = [name for name in MEASUREMENTS if not checking or performance_page.rows_of(module_of(name))]
+    if unknown := [name for name in named if not parts_of(name)]:
         sys.exit(f"no measurement '{unknown[0]}'; choose from {', '.join(MEASUREMENTS + HOURS)}")
+    chosen = [part for name in named for part in parts_of(name)] or every
     worse = [problem for name in chosen for problem in run(name, checking=checking)]
     if not checking:
         performance_page.main()
@@ -33,14 +35,25 @@ def main() -> None:
         sys.exit("\n".join(worse))
 
 
-def run(name: str, *, checking: bool) -> list[str]:
+def module_of(name: str) -> str:
+    """The file that measures it, and the result."""
+    return name.split()[0]
+
+
+def parts_of(name: str) -> list[str]:
+    """A measurement's parts, or the one that is named."""
+    return [part for part in MEASUREMENTS + HOURS if name in (part, module_of(part))]
+
+
+def run(part: str, *, checking: bool) -> list[str]:
     """One measurement; what became worse, when that is asked."""
-    print(f"== {name}", flush=True)
+    print(f"== {part}", flush=True)
+    name = module_of(part)
     path = RESULTS / f"{name}.json"
     kept, before = path.read_bytes() if path.is_file() else None, performance_page.rows_of(name)
     if checking and not before:
         sys.exit(f"{name} has no ratio on record to compare with")
-    sys.argv = [name]  # a measurement reads its own options
+    sys.argv = part.split()  # a measurement reads its own options
     try:
         runpy.run_module(f"benchmarks.{name}", run_name="__main__")
         return performance_page.changes(before, performance_page.rows_of(name), TOLERANCE) if checking else []

@@ -1,8 +1,9 @@
-"""One fine-tuning step on SmolLM2-135M against transformers + peft: `python -m benchmarks.lora_step [--rounds 5]`.
+"""One fine-tuning step on SmolLM2-135M against transformers + peft: `python -m benchmarks.lora_step [lora|full]`.
 
 Four rows of 256 tokens, every token a target; LoRA of rank 16 on all linears, and a full step with float32 AdamW. Each
-side runs in processes of its own, in alternation; the median of the rounds counts. Formats that this processor has no
-arithmetic for (bf16 without AVX-512 BF16 or AMX) are left out and named.
+side runs in processes of its own, in alternation; the median of the rounds counts. The peer's formats are all asked in
+the first round, the fastest alone in the others. Formats that this processor has no arithmetic for (bf16 without
+AVX-512 BF16 or AMX) are left out and named. The row that is not named stays as it is.
 """
 
 import argparse
@@ -14,12 +15,13 @@ from statistics import median
 from typing import Any
 
 from benchmarks.common import ROOT, WORK, record, tohum
-from benchmarks.rows import row
+from benchmarks.rows import merged, row
 
 from tohum.machine import has_bf16_arithmetic
 
 GGUF = ROOT / ".cache" / "pretrained" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 STEPS = 4  # the first is not counted
+KINDS = {"lora": ("bf16", "autocast", "fp32"), "full": ("autocast", "fp32")}
 NAMES = {"lora": "LoRA step, rank 16 on all linears", "full": "full step"}
 GOALS, MEMORY_GOALS = {"lora": 1.5, "full": 1.3}, {"lora": 0.5, "full": 0.85}
 
@@ -88,22 +90,31 @@ measured(step, 1024)
 def main() -> None:
     """Measure and keep."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("parts", nargs="*", choices=[[], *KINDS], metavar="lora|full", help="both without")
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    options = parser.parse_args()
     base = WORK / "smollm2"
     if not base.is_dir():
         tohum("import", GGUF, "--out", base)
     narrow = has_bf16_arithmetic()
+    mine = "bf16" if narrow else "fp32"
     rows = []
-    for what, kinds in (("lora", ("bf16", "autocast", "fp32")), ("full", ("autocast", "fp32"))):
-        theirs = [kind for kind in kinds if narrow or kind == "fp32"]
-        found: dict[str, list[dict[str, Any]]] = {"ours": []} | {kind: [] for kind in theirs}
-        for _ in range(rounds):
-            found["ours"].append(run(OURS, base, "bf16" if narrow else "fp32", what))
-            for kind in theirs:
+    for what in options.parts or KINDS:
+        found: dict[str, list[dict[str, Any]]] = {"ours": []} | {
+            kind: [] for kind in KINDS[what] if narrow or kind == "fp32"}
+        for _ in range(options.rounds):
+            found["ours"].append(run(OURS, base, mine, what))
+            for kind in asked(found):
                 found[kind].append(run(THEIRS, base, kind, what))
-        rows.append(compared(what, found, "bf16" if narrow else "fp32"))
-    record("lora_step", {"rows": rows, "left_out": [] if narrow else ["bf16, autocast: no bf16 arithmetic here"]})
+        rows.append(compared(what, found, mine))
+    record("lora_step", {"rows": merged("lora_step", rows),
+                         "left_out": [] if narrow else ["bf16, autocast: no bf16 arithmetic here"]})
+
+
+def asked(found: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Formats of the peer for the next round: all, then the fastest."""
+    theirs = {kind: runs[0]["tokens_per_second"] for kind, runs in found.items() if kind != "ours" and runs}
+    return [max(theirs, key=theirs.__getitem__)] if theirs else [kind for kind in found if kind != "ours"]
 
 
 def compared(what: str, found: dict[str, list[dict[str, Any]]], ours_format: str) -> dict[str, Any]:

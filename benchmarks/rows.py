@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.performance_page import rows_of
 
 from tohum.environment import packages as installed
 from tohum.environment import processor
@@ -33,6 +34,13 @@ def row(name: str, *, unit: str, ours: float, peer: float | None = None, peer_na
             "peer_peak_memory_bytes": peer_memory,
             "versions": installed(("tohum", "torch", *packages)) | versions_of(peer_python),
             "cpu": f"{processor()['model']}, {cores()} cores"} | more
+
+
+def merged(name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The recorded rows of a result with these in the places of those of the same name; new ones come last."""
+    made = {row["row"]: row for row in rows}
+    kept = [made.pop(row["row"], row) for row in rows_of(name)]
+    return [*kept, *made.values()]
 
 
 def versions_of(python: str | Path | None) -> dict[str, str]:

@@ -21,8 +21,7 @@ from typing import Any
 import torch
 from benchmarks.common import record
 from benchmarks.peers import python_with
-from benchmarks.performance_page import rows_of
-from benchmarks.rows import product_limit, row
+from benchmarks.rows import merged, product_limit, row
 from benchmarks.train_step_peers import CONTEXT, SHAPES, VOCABULARY
 from benchmarks.worker import MEMORY, Ask, serve, worker
 
@@ -140,9 +139,8 @@ def main() -> None:
     parser.add_argument("--peer-dir", default=os.environ.get(PEER_DIR), help=f"a checkout of nanoGPT [${PEER_DIR}]")
     options = parser.parse_args()
     chosen = options.shapes or list(SHAPES)
-    kept = [row for row in rows_of("train_step") if not any(NAMES[name] in row["row"] for name in chosen)]
     rows = [measure(name, manner, options.peer_dir) for name in chosen for manner in ("plain", "given")]
-    record("train_step", {"rows": [*rows, *kept] if chosen == ["a"] else [*kept, *rows],
+    record("train_step", {"rows": merged("train_step", rows),
                           "left_out": [] if options.peer_dir else ["nanoGPT: no --peer-dir"]})
 
 

@@ -14,7 +14,7 @@ from benchmarks import performance_page
 from benchmarks.cost_over_size import describe
 from benchmarks.plot import Panel, write_plot
 from benchmarks.prepare_speed import made as filling
-from benchmarks.rows import product_limit, read_limit, row
+from benchmarks.rows import merged, product_limit, read_limit, row
 from benchmarks.worker import MEMORY, worker
 
 KEYS = {"row", "unit", "ours", "peer", "peer_name", "ratio", "goal", "peak_memory_bytes", "peer_peak_memory_bytes",
@@ -70,7 +70,7 @@ def test_checking_reports_and_leaves_the_record(tmp_path: Path, monkeypatch: pyt
 
 def test_every_result_can_be_asked_for_its_rows():
     for name in (*bench.MEASUREMENTS, *bench.HOURS):
-        assert all("row" in found for found in performance_page.rows_of(name))
+        assert all("row" in found for found in performance_page.rows_of(bench.module_of(name)))
 
 
 def test_a_record_outlives_a_check_that_breaks_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -94,7 +94,7 @@ def test_shapes_of_the_training_step_may_be_left_out(monkeypatch: pytest.MonkeyP
     from benchmarks import train_step
 
     asked = []
-    monkeypatch.setattr(train_step, "measure", lambda name, manner, _: asked.append((name, manner)))
+    monkeypatch.setattr(train_step, "measure", lambda name, manner, _: asked.append((name, manner)) or {"row": ""})
     monkeypatch.setattr(train_step, "record", lambda *_: None)
     for arguments, shapes in (([], "aabb"), (["b"], "bb")):
         asked.clear()
@@ -103,9 +103,31 @@ def test_shapes_of_the_training_step_may_be_left_out(monkeypatch: pytest.MonkeyP
         assert "".join(name for name, _ in asked) == shapes
 
 
+def test_a_measurement_or_one_of_its_parts_can_be_named(monkeypatch: pytest.MonkeyPatch):
+    run: list[str] = []
+    monkeypatch.setattr(bench, "run", lambda part, *, checking: run.append(part) or [])
+    monkeypatch.setattr(performance_page, "main", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "lora_step", "train_step b", "start"])
+    bench.main()
+    assert run == ["lora_step lora", "lora_step full", "train_step b", "start"]
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "train_step c"])
+    with pytest.raises(SystemExit, match="no measurement 'train_step c'; choose from train_step a, train_step b"):
+        bench.main()
+
+
+def test_rows_of_another_part_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "parts.json"
+    path.write_text(json.dumps({"rows": [made("a", 12.0), made("b", 12.0)]}), "utf-8")
+    monkeypatch.setattr(performance_page, "RESULTS", tmp_path)
+    found = merged("parts", [made("c", 1.0), made("a", 5.0)])
+    assert [(row["row"], row["ours"]) for row in found] == [("a", 5.0), ("b", 12.0), ("c", 1.0)]
+
+
 def test_every_measurement_is_a_module_with_a_main():
-    for name in (*bench.MEASUREMENTS, *bench.HOURS):
+    for part in (*bench.MEASUREMENTS, *bench.HOURS):
+        name, *part = part.split()
         module = importlib.import_module(f"benchmarks.{name}")
+        assert not part or part[0] in (module.__doc__ or "")
         assert callable(module.main)
         assert f"benchmarks.{name}" in (module.__doc__ or "") or "python -m" not in (module.__doc__ or "")
 
