@@ -8,6 +8,7 @@ import pytest
 
 from tohum.data_sampling.shards import DataFolder
 from tohum.machine import process_seconds
+from tohum.model.counting import parameters
 from tohum.pretraining import plan as planning
 from tohum.pretraining.corpus import Statistics, statistics
 from tohum.pretraining.describe import describe
@@ -15,7 +16,7 @@ from tohum.pretraining.forecast import curve_at, standing_at
 from tohum.pretraining.plan import Plan, choose_depth, make_plan, steps_within, training_seconds
 from tohum.pretraining.predict import Curve, Size, predict, predict_from_curve
 from tohum.pretraining.probe import Measured
-from tohum.pretraining.resolve import compile_pays, resolve
+from tohum.pretraining.resolve import compile_pays, repetition, resolve
 from tohum.training import budget as budgets
 from tohum.training.budget import Budget
 from tohum.training.ranks import Ranks
@@ -42,6 +43,19 @@ def test_without_depth_preset_or_budget_the_depth_is_4(data, opened):
     recipe = tiny(data, model__width=None, model__layers=None, model__heads=None)
     resolved, config = resolve(recipe, opened)
     assert resolved.model.depth == 4 == len(config.layers)
+
+
+def test_dropout_and_weight_decay_follow_from_how_often_a_text_repeats_for_a_model(data, opened):
+    _, config = resolve(tiny(data), opened)
+    passes = opened.train_tokens / 64  # steps
+    found = [resolve(tiny(data, training__steps=round(epochs * passes)), opened)[0] for epochs in (1.9, 4, 8, 50)]
+    assert [(recipe.model.dropout, recipe.optimizer.weight_decay) for recipe in found] == [
+        (0.0, 0.1), (0.1, 0.5), (0.2, 0.5), (0.3, 0.5)]
+    assert repetition(config, 4 * opened.train_tokens, opened.train_tokens) == pytest.approx(
+        4 * parameters(config) / opened.train_tokens)
+    assert repetition(config, 2 * opened.train_tokens, opened.train_tokens) == 0
+    given = resolve(tiny(data, training__steps=9999, model__dropout=0.05, optimizer__weight_decay=0.2), opened)[0]
+    assert (given.model.dropout, given.optimizer.weight_decay) == (0.05, 0.2)
 
 
 @pytest.mark.parametrize(("device", "dtype", "kernels", "pays"), [

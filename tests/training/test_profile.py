@@ -15,7 +15,7 @@ from tohum.kernels.linear import Linear
 from tohum.training.profile import PARTS, STEPS, WARM_STEPS, StepProfile
 
 
-def test_parts_are_told_apart_and_add_up(tmp_path):
+def test_parts_are_told_apart_and_add_up(tmp_path, capfd):
     said = []
     profile = StepProfile(tmp_path, said.append, cuda=False)
     x = torch.randn(256, 256, requires_grad=True)
@@ -38,6 +38,7 @@ def test_parts_are_told_apart_and_add_up(tmp_path):
     assert found["gflops_per_second_of_products"] > 0
     assert len(said) == 1
     assert "matrix products" in said[0]
+    assert capfd.readouterr().err == ""  # torch's profiler would tell that it starts and stops
 
 
 def test_products_and_attention_of_our_kernels_are_counted(tmp_path, compiled):

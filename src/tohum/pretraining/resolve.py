@@ -25,9 +25,9 @@ GPU_BATCH_TOKENS, GPU_MICRO_BATCH_TOKENS = 2**16, 2**15
 DEFAULT_EPOCHS = 4  # without --steps, --tokens or --budget: repeats up to here are nearly as good as fresh text
 EVALUATIONS, SAMPLES, REPORTS = 10, 5, 400  # on the way, over a whole run
 EVALUATION_SHARE = 0.004  # of the training arithmetic that one validation on the way may cost
-DROPOUT_BY_EPOCHS = ((2.0, 0.0), (4.0, 0.1), (8.0, 0.2))  # epochs at most, rate: small texts are soon known by heart
+FRESH_EPOCHS = 2.0  # text that is seen once or twice is not learnt by heart
+DROPOUT_BY_REPETITION = ((15.0, 0.0), (50.0, 0.1), (120.0, 0.2))  # repetition at most, rate
 HIGHEST_DROPOUT = 0.3
-KNOWN_BY_HEART = 2.0  # parameters per token of the text: below, repeating does not harm
 DECAY_OF_FRESH_TEXT, DECAY_OF_REPEATS = 0.1, 0.5
 COMPILE_PAYS_FLOPS = 6e14  # about an hour here: in float32 compiling takes half a minute and saves a tenth
 REFERENCE_WIDTH = 256  # of the rates below
@@ -46,21 +46,29 @@ def resolve(recipe: PretrainRecipe, data: DataFolder, world_size: int = 1) -> tu
     stride = recipe.data.stride or (max_length if recipe.data.packing == "concatenated" else None)
     section = recipe.data.model_dump() | {"folder": str(data.path), "max_length": max_length, "stride": stride}
     training = fill_training(recipe.training, data, config, max_length, world_size)
-    epochs = training["steps"] * training["batch_tokens"] / data.train_tokens
-    if parameters(config) < KNOWN_BY_HEART * data.train_tokens:
-        epochs = 0.0  # too small a model to know its text by heart
+    repeated = repetition(config, training["steps"] * training["batch_tokens"], data.train_tokens)
     if model.dropout is None and model.preset is None:
-        model = model.replace(dropout=dropout_for(epochs))
+        model = model.replace(dropout=dropout_for(repeated))
         config = resolve_model(model, data.tokenizer.vocab_size, max_length)
     values = {"model": model.model_dump(), "data": section,
               "training": training,
-              "optimizer": fill_optimizer(recipe.optimizer, config, epochs, training["steps"]).model_dump()}
+              "optimizer": fill_optimizer(recipe.optimizer, config, repeated, training["steps"]).model_dump()}
     return ResolvedRecipe.model_validate(recipe.model_dump() | values), config
 
 
-def dropout_for(epochs: float) -> float:
-    """None for text that is seen once or twice; the more often it repeats, the more is dropped."""
-    return next((rate for most, rate in DROPOUT_BY_EPOCHS if epochs <= most), HIGHEST_DROPOUT)
+def repetition(config: ModelConfig, tokens: int, train_tokens: int) -> float:
+    """Parameters for each token of the text, times the passes over it; 0 where it is fresh.
+
+    A model learns a text by heart that is small beside its parameters and comes often. One of twice the size that sees
+    it half as often needs the same dropout (docs/log.md); the arithmetic of training grows with the same product.
+    """
+    epochs = tokens / train_tokens
+    return parameters(config) / train_tokens * epochs if epochs > FRESH_EPOCHS else 0.0
+
+
+def dropout_for(repeated: float) -> float:
+    """The more a text repeats for this model, the more is dropped."""
+    return next((rate for most, rate in DROPOUT_BY_REPETITION if repeated <= most), HIGHEST_DROPOUT)
 
 
 def longest_window(data: DataFolder) -> int:
@@ -117,12 +125,12 @@ def compile_pays(config: ModelConfig, tokens: int, max_length: int, device: str,
     return device == "cuda" or flops_per_token(config, max_length) * tokens > COMPILE_PAYS_FLOPS
 
 
-def fill_optimizer(o: OptimizerSection, config: ModelConfig, epochs: float, steps: int) -> OptimizerSection:
+def fill_optimizer(o: OptimizerSection, config: ModelConfig, repeated: float, steps: int) -> OptimizerSection:
     """Peak rates by width: AdamW's fall with the width (Adam's step does not shrink by itself), Muon's up to 128 alone.
 
     Text that repeats wants more weight decay; a run of few steps cannot wait for a long momentum.
     """
-    decay = DECAY_OF_REPEATS if epochs > DROPOUT_BY_EPOCHS[0][0] else DECAY_OF_FRESH_TEXT
+    decay = DECAY_OF_REPEATS if dropout_for(repeated) else DECAY_OF_FRESH_TEXT
     narrow = (REFERENCE_WIDTH / config.width) ** 0.5
     if o.kind == "muon":
         values = {"lr": 0.02 * max(1.0, 128 / config.width), "embedding_lr": 0.012 * narrow, "weight_decay": decay,

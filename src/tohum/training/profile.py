@@ -1,5 +1,6 @@
 """Profile: a few steps of a run -> where their time went, for a person and in RUN/profile.json."""
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -35,6 +36,7 @@ class StepProfile:
         """One more step is done."""
         self.steps += 1
         if self.steps == WARM_STEPS:
+            os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it tells on stderr that it starts and stops
             kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self.cuda else [])]
             self.profiler = profile(activities=kinds, with_flops=True)
             self.profiler.__enter__()
