@@ -8,7 +8,7 @@ import pytest
 
 from tohum.data_sampling.shards import DataFolder
 from tohum.machine import process_seconds
-from tohum.model.counting import parameters
+from tohum.model.counting import matrix_parameters, parameters
 from tohum.pretraining import plan as planning
 from tohum.pretraining.corpus import Statistics, statistics
 from tohum.pretraining.describe import describe
@@ -48,7 +48,7 @@ def test_without_depth_preset_or_budget_the_depth_is_4(data, opened):
 def test_dropout_and_weight_decay_follow_from_how_often_a_text_repeats_for_a_model(data, opened):
     _, config = resolve(tiny(data), opened)
     passes = opened.train_tokens / 64  # steps
-    found = [resolve(tiny(data, training__steps=round(epochs * passes)), opened)[0] for epochs in (1.9, 4, 8, 50)]
+    found = [resolve(tiny(data, training__steps=round(epochs * passes)), opened)[0] for epochs in (1.9, 4, 6, 50)]
     assert [(recipe.model.dropout, recipe.optimizer.weight_decay) for recipe in found] == [
         (0.0, 0.1), (0.1, 0.5), (0.2, 0.5), (0.3, 0.5)]
     assert repetition(config, 4 * opened.train_tokens, opened.train_tokens) == pytest.approx(
@@ -94,10 +94,29 @@ def test_a_budget_that_is_over_before_the_first_step_is_refused(data, opened):
         make_plan(tiny(data, training__steps=None, training__budget=1.0), opened, Ranks())
 
 
-def test_more_arithmetic_never_makes_a_smaller_model(opened):
-    depths = [choose_depth(opened, 10.0**exponent) for exponent in range(6, 16)]
+def test_more_arithmetic_never_makes_a_smaller_model_and_a_short_text_no_large_one(opened, monkeypatch):
+    short = [choose_depth(opened, 10.0**exponent) for exponent in range(6, 16)]
+    assert set(short) == {1}  # 3,000 bytes
+    for name in ("train_tokens", "train_bytes"):
+        monkeypatch.setattr(DataFolder, name, 10**7)
+    depths = [choose_depth(opened, 10.0**exponent) for exponent in range(11, 18)]
     assert depths == sorted(depths)
-    assert depths[-1] > depths[0]
+    assert depths[0] == 1
+    assert depths[-1] > 5
+    largest = opened.train_bytes / (planning.BYTES_PER_PARAMETER * planning.EPOCHS_WEIGHT)
+    _, config = resolve(tiny(opened.path, model__depth=depths[-1], model__width=None, model__layers=None,
+                             model__heads=None), opened)
+    assert matrix_parameters(config) < largest
+
+
+def test_many_small_steps_have_a_lower_rate(data, opened):
+    def rate(steps: int, batch_tokens: int) -> float:
+        given = tiny(data, training__steps=steps, training__batch_tokens=batch_tokens, model__width=128)
+        return resolve(given, opened)[0].optimizer.lr
+
+    assert rate(600, 2048) == rate(100, 2048) == rate(2400, 8192) == pytest.approx(0.02)
+    assert rate(2400, 2048) == pytest.approx(0.01)
+    assert rate(10**6, 2048) == pytest.approx(0.005)
 
 
 def test_steps_within_a_time_are_the_most_that_fit(data, opened):

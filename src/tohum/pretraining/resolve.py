@@ -26,11 +26,13 @@ DEFAULT_EPOCHS = 4  # without --steps, --tokens or --budget: repeats up to here 
 EVALUATIONS, SAMPLES, REPORTS = 10, 5, 400  # on the way, over a whole run
 EVALUATION_SHARE = 0.004  # of the training arithmetic that one validation on the way may cost
 FRESH_EPOCHS = 2.0  # text that is seen once or twice is not learnt by heart
-DROPOUT_BY_REPETITION = ((15.0, 0.0), (50.0, 0.1), (120.0, 0.2))  # repetition at most, rate
+DROPOUT_BY_REPETITION = ((6.0, 0.0), (40.0, 0.1), (70.0, 0.2))  # repetition at most, rate
 HIGHEST_DROPOUT = 0.3
 DECAY_OF_FRESH_TEXT, DECAY_OF_REPEATS = 0.1, 0.5
 COMPILE_PAYS_FLOPS = 6e14  # about an hour here: in float32 compiling takes half a minute and saves a tenth
 REFERENCE_WIDTH = 256  # of the rates below
+STEADY_STEPS, STEADY_BATCH = 600, 2048  # of Muon's rate; more steps want smaller ones, larger batches larger ones
+LEAST_RATE = 0.25  # of Muon's rate, however many the steps
 
 
 def resolve(recipe: PretrainRecipe, data: DataFolder, world_size: int = 1) -> tuple[ResolvedRecipe, ModelConfig]:
@@ -52,7 +54,8 @@ def resolve(recipe: PretrainRecipe, data: DataFolder, world_size: int = 1) -> tu
         config = resolve_model(model, data.tokenizer.vocab_size, max_length)
     values = {"model": model.model_dump(), "data": section,
               "training": training,
-              "optimizer": fill_optimizer(recipe.optimizer, config, repeated, training["steps"]).model_dump()}
+              "optimizer": fill_optimizer(recipe.optimizer, config, repeated, training["steps"],
+                                           training["batch_tokens"]).model_dump()}
     return ResolvedRecipe.model_validate(recipe.model_dump() | values), config
 
 
@@ -125,20 +128,27 @@ def compile_pays(config: ModelConfig, tokens: int, max_length: int, device: str,
     return device == "cuda" or flops_per_token(config, max_length) * tokens > COMPILE_PAYS_FLOPS
 
 
-def fill_optimizer(o: OptimizerSection, config: ModelConfig, repeated: float, steps: int) -> OptimizerSection:
+def fill_optimizer(o: OptimizerSection, config: ModelConfig, repeated: float, steps: int,
+                   batch_tokens: int) -> OptimizerSection:
     """Peak rates by width: AdamW's fall with the width (Adam's step does not shrink by itself), Muon's up to 128 alone.
 
-    Text that repeats wants more weight decay; a run of few steps cannot wait for a long momentum.
+    Text that repeats wants more weight decay; a run of few steps cannot wait for a long momentum or for small steps.
     """
     decay = DECAY_OF_REPEATS if dropout_for(repeated) else DECAY_OF_FRESH_TEXT
     narrow = (REFERENCE_WIDTH / config.width) ** 0.5
     if o.kind == "muon":
-        values = {"lr": 0.02 * max(1.0, 128 / config.width), "embedding_lr": 0.012 * narrow, "weight_decay": decay,
-                  "beta1": 0.9, "beta2": 0.95, "momentum": momentum_for(steps)}
+        values = {"lr": 0.02 * max(1.0, 128 / config.width) * muon_rate(steps, batch_tokens),
+                  "embedding_lr": 0.012 * narrow, "weight_decay": decay, "beta1": 0.9, "beta2": 0.95,
+                  "momentum": momentum_for(steps)}
     else:
         values = {"lr": 0.002 * narrow, "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.99}
     given = {key: value for key, value in o.model_dump().items() if value is not None}
     return o.replace(**(values | given))
+
+
+def muon_rate(steps: int, batch_tokens: int) -> float:
+    """Share of Muon's rate: what the noise of small batches does in many steps must not exceed what it does in few."""
+    return max(LEAST_RATE, min(1.0, (STEADY_STEPS / steps * batch_tokens / STEADY_BATCH) ** 0.5))
 
 
 def momentum_for(steps: int) -> float:
