@@ -6,7 +6,7 @@
 Corpora that no reported table uses. A candidate survives the first round if it is better than the defaults on every
 corpus by more than its seeds are apart; only what survives the second one changes a default, and docs/log.md says what
 did not. `--corpora` and `--budgets` leave out what a candidate cannot change. Runs are kept in
-benchmarks/results/tuning.json by the number format of the machine, and are not repeated.
+benchmarks/results/tuning.json by the number format of the machine and the recipe, and are not repeated.
 """
 
 import argparse
@@ -33,6 +33,7 @@ CANDIDATES: dict[str, dict[str, object]] = {
     "depth 4": {"model.depth": 4},
     "depth 5": {"model.depth": 5},
     "muon 0.015": {"optimizer.lr": 0.015},
+    "muon 0.02": {"optimizer.lr": 0.02},
     "muon 0.03": {"optimizer.lr": 0.03},
     "embeddings 0.006": {"optimizer.embedding_lr": 0.006},
     "embeddings 0.03": {"optimizer.embedding_lr": 0.03},
@@ -40,6 +41,7 @@ CANDIDATES: dict[str, dict[str, object]] = {
     "adamw": {"optimizer.kind": "adamw"},
 }
 FORMAT = "bf16" if has_bf16_arithmetic() else "fp32"  # a machine without bf16 arithmetic makes a third of the steps
+RECIPE = 2  # of pretraining/resolve.py and plan.py; one more when a default changes, for no older run compares then
 ROUNDS = {"screen": (("60s",), ("wikitext-characters", "libreoffice-tr"), (1, 2)),
           "confirm": (("1m", "3m", "10m"), ("wikitext-characters", "libreoffice-tr", "web"), (1, 2, 3))}
 
@@ -73,7 +75,7 @@ def runs() -> list[dict[str, Any]]:
 
 def measured(candidate: str, budget: str, corpus: str, seed: int) -> None:
     """One run, unless it is there."""
-    key = {"candidate": candidate, "budget": budget, "corpus": corpus, "seed": seed, "dtype": FORMAT}
+    key = {"candidate": candidate, "budget": budget, "corpus": corpus, "seed": seed, "dtype": FORMAT, "recipe": RECIPE}
     done = runs()
     if any(key.items() <= run.items() for run in done):
         return
@@ -92,7 +94,7 @@ def table(budget: str, corpora: tuple[str, ...], done: list[dict[str, Any]]) -> 
     for candidate in CANDIDATES:
         cells = []
         for corpus in corpora:
-            wanted = {"candidate": candidate, "budget": budget, "corpus": corpus, "dtype": FORMAT}
+            wanted = {"candidate": candidate, "budget": budget, "corpus": corpus, "dtype": FORMAT, "recipe": RECIPE}
             here = [run for run in done if wanted.items() <= run.items()]
             values, depths = [run["val_bits_per_byte"] for run in here], sorted({run["depth"] for run in here})
             cells.append(f"{mean(values):.3f} (± {(max(values) - min(values)) / 2:.3f}; depth "

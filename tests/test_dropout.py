@@ -91,3 +91,20 @@ def test_the_result_does_not_depend_on_the_number_of_threads():
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(*made)
+
+
+@pytest.mark.slow
+def test_compiled_too_the_gradient_is_dropped_where_the_number_was_and_the_generator_decides():
+    run = torch.compile(lambda x: dropped(x, 0.25), fullgraph=True)
+
+    def made() -> tuple[torch.Tensor, torch.Tensor]:
+        torch.manual_seed(3)
+        x = torch.ones(512, 128, requires_grad=True)
+        y = run(x)
+        y.backward(torch.ones_like(y))
+        return y.detach(), x.grad
+
+    (first, gradient), (again, _) = made(), made()
+    assert torch.equal(first, again)
+    assert torch.equal(first, gradient)
+    assert (first == 0).double().mean().item() == pytest.approx(0.25, abs=0.01)

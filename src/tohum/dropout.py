@@ -62,7 +62,7 @@ class CpuDropout(torch.autograd.Function):
 
 def drop(x: Tensor, key: Tensor, rate: float) -> Tensor:
     """The same numbers with and without compiled kernels."""
-    least, scale = round(rate * 2**31), 1 / (1 - rate)
+    least, scale = min(round(rate * 2**31), 2**31 - 1), 1 / (1 - rate)
     if x.dim() and kernels.fits(x, x.shape[-1]):
         return kernels.drop(x, key, least, scale)
     return torch.where(draws(key, x.numel()).view(x.shape) >= least, x * scale, 0.0)
