@@ -26,9 +26,9 @@ DEFAULT_EPOCHS = 4  # without --steps, --tokens or --budget: repeats up to here 
 EVALUATIONS, SAMPLES, REPORTS = 10, 5, 400  # on the way, over a whole run
 EVALUATION_SHARE = 0.004  # of the training arithmetic that one validation on the way may cost
 FRESH_EPOCHS = 2.0  # text that is seen once or twice is not learnt by heart
-DROPOUT_BY_REPETITION = ((6.0, 0.0), (40.0, 0.1), (70.0, 0.2))  # repetition at most, rate
+DROPOUT_BY_REPETITION = ((8.0, 0.0), (40.0, 0.1), (70.0, 0.2))  # repetition at most, rate
 HIGHEST_DROPOUT = 0.3
-DECAY_OF_FRESH_TEXT, DECAY_OF_REPEATS = 0.1, 0.5
+DECAY_OF_FRESH_TEXT, DECAY_OF_REPEATS, DECAYS_FROM = 0.1, 0.5, 15.0  # the latter from this repetition on
 COMPILE_PAYS_FLOPS = 6e14  # about an hour here: in float32 compiling takes half a minute and saves a tenth
 REFERENCE_WIDTH = 256  # of the rates below
 STEADY_STEPS, STEADY_BATCH = 600, 2048  # of Muon's rate; more steps want smaller ones, larger batches larger ones
@@ -134,7 +134,7 @@ def fill_optimizer(o: OptimizerSection, config: ModelConfig, repeated: float, st
 
     Text that repeats wants more weight decay; a run of few steps cannot wait for a long momentum or for small steps.
     """
-    decay = DECAY_OF_REPEATS if dropout_for(repeated) else DECAY_OF_FRESH_TEXT
+    decay = DECAY_OF_REPEATS if repeated > DECAYS_FROM else DECAY_OF_FRESH_TEXT
     narrow = (REFERENCE_WIDTH / config.width) ** 0.5
     if o.kind == "muon":
         values = {"lr": 0.02 * max(1.0, 128 / config.width) * muon_rate(steps, batch_tokens),
