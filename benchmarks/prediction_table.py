@@ -1,7 +1,7 @@
 """Predicted against measured: three corpora by budgets of 1, 3 and 10 minutes (42 minutes of training).
 
 The predictor's constants come from other corpora (benchmarks/calibration.py).
-`python -m benchmarks.prediction_table 1m 3m` measures some budgets; rows of other budgets are kept.
+`python -m benchmarks.prediction_table 1m 3m` measures some budgets, `1m tinyshakespeare` one row; other rows are kept.
 `python -m benchmarks.prediction_table again` measures nothing: it predicts the kept runs anew from what they knew
 at the time (plan and journal), with the constants as they are now.
 """
@@ -9,6 +9,7 @@ at the time (plan and journal), with the constants as they are now.
 import json
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,23 @@ MEMORY, TIME = "peak memory", "time, from start to result"
 def main() -> None:
     """Measure the budgets that were named, or all; or predict all again."""
     again = sys.argv[1:] == ["again"]
-    budgets = [] if again else sys.argv[1:] or BUDGETS
-    rows = [row_of(row["corpus"], row["budget"]) for row in kept(set(budgets))]
-    for budget in budgets:
-        for corpus in CORPORA:
-            tohum("pretrain", "--data", data_of(corpus), "--budget", budget, "--out", run_of(corpus, budget), "--force")
-            rows.append(row_of(corpus, budget))
-            print(rows[-1], flush=True)
-            record("prediction_table", summary(rows))
+    chosen = [] if again else runs(sys.argv[1:])
+    rows = [row_of(row["corpus"], row["budget"]) for row in kept(chosen)]
+    for corpus, budget in chosen:
+        tohum("pretrain", "--data", data_of(corpus), "--budget", budget, "--out", run_of(corpus, budget), "--force")
+        rows.append(row_of(corpus, budget))
+        print(rows[-1], flush=True)
+        record("prediction_table", summary(rows))
     if again:
         record("prediction_table", summary(rows))
+
+
+def runs(named: Sequence[str]) -> list[tuple[str, str]]:
+    """Corpus and budget of each run: of those that are named, all where none is."""
+    if unknown := set(named) - {*BUDGETS, *CORPORA}:
+        sys.exit(f"neither a budget nor a corpus: {', '.join(unknown)}; there are {', '.join([*BUDGETS, *CORPORA])}")
+    budgets, corpora = ([name for name in of if name in named] or list(of) for of in (BUDGETS, CORPORA))
+    return [(corpus, budget) for budget in budgets for corpus in corpora]
 
 
 def data_of(corpus: str) -> Path:
@@ -50,12 +58,12 @@ def run_of(corpus: str, budget: str) -> Path:
     return WORK / f"table-{corpus}-{budget}"
 
 
-def kept(again: set[str]) -> list[dict[str, Any]]:
-    """Earlier rows of budgets that are not measured now."""
+def kept(again: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Earlier rows that are not measured now."""
     path = RESULTS / "prediction_table.json"
     if not path.is_file():
         return []
-    return [row for row in json.loads(path.read_text("utf-8"))["rows"] if row["budget"] not in again]
+    return [row for row in json.loads(path.read_text("utf-8"))["rows"] if (row["corpus"], row["budget"]) not in again]
 
 
 def row_of(corpus: str, budget: str) -> dict[str, Any]:

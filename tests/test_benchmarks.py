@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks import __main__ as bench
-from benchmarks import performance_page
+from benchmarks import performance_page, prediction_table
 from benchmarks.cost_over_size import describe
 from benchmarks.plot import Panel, write_plot
 from benchmarks.prepare_speed import made as filling
@@ -121,6 +121,14 @@ def test_rows_of_another_part_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(performance_page, "RESULTS", tmp_path)
     found = merged("parts", [made("c", 1.0), made("a", 5.0)])
     assert [(row["row"], row["ours"]) for row in found] == [("a", 5.0), ("b", 12.0), ("c", 1.0)]
+
+
+def test_rows_of_the_prediction_table_are_named_by_budget_corpus_or_both():
+    assert prediction_table.runs(["3m", "tinyshakespeare"]) == [("tinyshakespeare", "3m")]
+    assert [budget for _, budget in prediction_table.runs(["parliament-tr"])] == ["1m", "3m", "10m"]
+    assert len(prediction_table.runs([])) == 9
+    with pytest.raises(SystemExit, match="neither a budget nor a corpus: 4m"):
+        prediction_table.runs(["4m"])
 
 
 def test_every_measurement_is_a_module_with_a_main():
