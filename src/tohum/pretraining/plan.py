@@ -28,8 +28,7 @@ CHECKPOINT_SECONDS, SAMPLE_SECONDS = 0.05, 0.1  # of a model of a few million pa
 WORTH_MEASURING_SECONDS = 20.0  # a --steps run that is over sooner is not worth a trial
 PROBE_SHARE_OF_STEPS = 0.1  # of a --steps run's first guess
 BYTES_PER_PARAMETER = 1.1  # of text seen, per number in the matrices; in runs of minutes far less than Chinchilla's
-FEW_EPOCHS = 2.0  # up to here repeats are as good as fresh text for the choice of a size
-EPOCHS_WEIGHT = 0.5  # how strongly each further epoch pulls towards a smaller model
+COUNTED_EPOCHS = 2.0  # of a text, for the choice of a size: what is seen more often has no more to teach a larger model
 MAX_DEPTH = 24
 MAX_TRIALS = 3
 NOMINAL_STEPS = 1000  # of a trial's recipe, until the number of steps is known
@@ -155,18 +154,16 @@ def nominal_flops_per_second(t: ResolvedTraining) -> float:
 def choose_depth(data: DataFolder, flops: float) -> int:
     """The largest depth that still sees BYTES_PER_PARAMETER bytes of text per parameter of its matrices.
 
-    Text that is seen often is worth less, so the wanted ratio grows with the number of epochs (arXiv:2305.16264 finds
-    repeats beyond 4 epochs to fade; a smaller model then learns less by heart): however long a run, a model's matrices
-    hold no more than 1 / (BYTES_PER_PARAMETER * EPOCHS_WEIGHT) numbers per byte of its text.
+    A text counts COUNTED_EPOCHS times at most (arXiv:2305.16264 finds repeats to fade; a smaller model that sees them
+    more often learns less by heart), so a small text has a small model, however long the run.
     """
     best = 1
     for depth in range(1, MAX_DEPTH + 1):
         _, config = resolve(with_steps(PretrainRecipe(), depth, 1), data)
         tokens = flops / flops_per_token(config, config.context)
         matrices = parameters(config) - config.vocab_size * config.width
-        epochs = tokens / max(1, data.train_tokens)
-        wanted = BYTES_PER_PARAMETER * matrices * (1 + EPOCHS_WEIGHT * max(0.0, epochs - FEW_EPOCHS))
-        if tokens * data.train_bytes / max(1, data.train_tokens) >= wanted:
+        epochs = min(tokens / max(1, data.train_tokens), COUNTED_EPOCHS)
+        if epochs * data.train_bytes >= BYTES_PER_PARAMETER * matrices:
             best = depth
     return best
 
