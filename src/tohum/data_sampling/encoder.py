@@ -91,7 +91,7 @@ def shortened(piece: Piece) -> Iterator[Piece]:
         head, text = cut(text, STRETCH_CHARACTERS)
         yield Piece(head, piece.side, starts, ends=False)
         starts = False
-    yield piece._replace(text=text, starts=starts)
+    yield piece if text is piece.text else piece._replace(text=text, starts=starts)
 
 
 def utf8_length(text: str) -> int:

@@ -1,9 +1,9 @@
 """Encoded documents that wait on disk, in the order in which they were read, until their sides are decided."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +17,7 @@ from tohum.tokenizing.fast import Ragged
 
 DOCUMENT = np.dtype([("digest", "<u4", (ORDERS,)), ("tokens", "<i8"), ("text_bytes", "<i8")])
 READ_DOCUMENTS = 2**14  # dealt at once
-READ_TOKENS = 2**20  # copied at once
+READ_TOKENS = 2**20  # read at once, and kept until they are dealt
 
 
 class Spool:
@@ -27,6 +27,7 @@ class Spool:
         self._ids_path, self._documents_path = folder / f"{name}.ids", folder / f"{name}.documents"
         self._dtype = np.dtype(dtype)
         self._going_on = {"tokens": 0, "text_bytes": 0}  # of the document that has begun
+        self._block = np.empty(0, self._dtype)  # read, and not yet dealt
         self._ids: BinaryIO
         self._documents: BinaryIO
 
@@ -55,26 +56,38 @@ class Spool:
 
         `report` is told bytes of text.
         """
-        with open(self._ids_path, "rb") as ids:
+        with open(self._ids_path, "rb", buffering=0) as file:
             for documents in self._read_documents():
-                at = 0
-                for side, run in groupby(sides(documents["digest"])):
-                    here = documents[at : at + len(list(run))]
-                    at += len(here)
-                    tokens = int(here["tokens"].sum())
-                    if side is None:
-                        ids.seek(tokens * self._dtype.itemsize, os.SEEK_CUR)
-                        continue
-                    parts[side].begin(np.cumsum(here["tokens"]) - here["tokens"], int(here["text_bytes"].sum()))
-                    for start in range(0, tokens, READ_TOKENS):
-                        block = ids.read(min(READ_TOKENS, tokens - start) * self._dtype.itemsize)
-                        parts[side].append(np.frombuffer(block, self._dtype))
+                decided = sides(documents["digest"])
+                for side, part in parts.items():
+                    mine = documents[[other == side for other in decided]]
+                    part.begin(np.cumsum(mine["tokens"]) - mine["tokens"], int(mine["text_bytes"].sum()))
+                for side, tokens in runs(decided, documents["tokens"].tolist()):
+                    for ids in self._take(file, tokens):
+                        if side is not None:
+                            parts[side].append(ids)
                 report(int(documents["text_bytes"].sum()))
         self._ids_path.unlink()
         self._documents_path.unlink()
+
+    def _take(self, file: BinaryIO, tokens: int) -> Iterator[NDArray[np.integer]]:
+        """The next so many ids, whole or in several arrays; the file is read in blocks, as documents are small."""
+        while tokens:
+            if not len(self._block):
+                self._block = np.frombuffer(file.read(READ_TOKENS * self._dtype.itemsize), self._dtype)
+                assert len(self._block), f"{self._ids_path} ends before its documents"
+            ids, self._block = self._block[:tokens], self._block[tokens:]
+            tokens -= len(ids)
+            yield ids
 
     def _read_documents(self) -> Iterator[NDArray[np.void]]:
         """All of them, (n,) DOCUMENT at a time."""
         with open(self._documents_path, "rb") as file:
             while data := file.read(READ_DOCUMENTS * DOCUMENT.itemsize):
                 yield np.frombuffer(data, DOCUMENT)
+
+
+def runs(sides: list[Side | None], tokens: list[int]) -> Iterator[tuple[Side | None, int]]:
+    """Neighbours of one side, taken together: the side, and how many tokens they have."""
+    for side, run in groupby(zip(sides, tokens, strict=True), key=itemgetter(0)):
+        yield side, sum(count for _, count in run)

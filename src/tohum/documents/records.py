@@ -31,6 +31,8 @@ def clean(text: str) -> str:
     """Unix line ends; half of a surrogate pair, which JSON can spell but no encoding can hold, becomes U+FFFD."""
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if text.isascii():
+        return text
     try:
         text.encode("utf-8")  # fails on surrogates alone
     except UnicodeEncodeError:
