@@ -24,7 +24,7 @@ def main() -> None:
     """Run the named measurements, or all."""
     checking = "--check" in sys.argv
     named = [name for name in sys.argv[1:] if name != "--check"]
-    every = [name for name in MEASUREMENTS if not checking or performance_page.rows_of(module_of(name))]
+    every = [name for name in MEASUREMENTS if not checking or rows_of(name)]
     if unknown := [name for name in named if not parts_of(name)]:
         sys.exit(f"no measurement '{unknown[0]}'; choose from {', '.join(MEASUREMENTS + HOURS)}")
     chosen = [part for name in named for part in parts_of(name)] or every
@@ -45,18 +45,24 @@ def parts_of(name: str) -> list[str]:
     return [part for part in MEASUREMENTS + HOURS if name in (part, module_of(part))]
 
 
+def rows_of(part: str) -> list[performance_page.Row]:
+    """The recorded rows of a measurement, or of the part that is named."""
+    name, *parts = part.split()
+    return [row for row in performance_page.rows_of(name) if row.get("part", "") in (parts or [""])]
+
+
 def run(part: str, *, checking: bool) -> list[str]:
     """One measurement; what became worse, when that is asked."""
     print(f"== {part}", flush=True)
     name = module_of(part)
     path = RESULTS / f"{name}.json"
-    kept, before = path.read_bytes() if path.is_file() else None, performance_page.rows_of(name)
+    kept, before = path.read_bytes() if path.is_file() else None, rows_of(part)
     if checking and not before:
-        sys.exit(f"{name} has no ratio on record to compare with")
+        sys.exit(f"{part} has no ratio on record to compare with")
     sys.argv = part.split()  # a measurement reads its own options
     try:
         runpy.run_module(f"benchmarks.{name}", run_name="__main__")
-        return performance_page.changes(before, performance_page.rows_of(name), TOLERANCE) if checking else []
+        return performance_page.changes(before, rows_of(part), TOLERANCE) if checking else []
     finally:
         if checking and kept is not None:
             path.write_bytes(kept)

@@ -80,7 +80,7 @@ def speed(base: Path, data: Path, rounds: int) -> dict[str, Any]:
     mine, peer = ({key: median(entry[key] for entry in entries) for key in ("seconds", "peak_memory_bytes")}
                   for entries in zip(*found, strict=True))
     rates = [SPEED_STEPS * BATCH / side["seconds"] for side in (mine, peer)]
-    return row("training a classifier, SMS spam, LoRA", unit="rows/s", ours=rates[0], peer=rates[1],
+    return row("training a classifier, SMS spam, LoRA", part="speed", unit="rows/s", ours=rates[0], peer=rates[1],
                peer_name="Trainer + peft", goal=3.0, memory=mine["peak_memory_bytes"],
                peer_memory=peer["peak_memory_bytes"], packages=("transformers", "peft"))
 
@@ -88,8 +88,8 @@ def speed(base: Path, data: Path, rounds: int) -> dict[str, Any]:
 def accuracy(base: Path, data: Path, rounds: int) -> dict[str, Any]:
     """Of the test rows; one training is enough, for the same seed gives the same weights."""
     mine, peer = ours(base, data, STEPS), theirs(base, "accuracy", STEPS)
-    return row(f"accuracy after {STEPS} steps", unit="of the test rows", ours=mine["accuracy"], peer=peer["accuracy"],
-               peer_name="Trainer + peft", goal=1.0, memory=mine["peak_memory_bytes"],
+    return row(f"accuracy after {STEPS} steps", part="accuracy", unit="of the test rows", ours=mine["accuracy"],
+               peer=peer["accuracy"], peer_name="Trainer + peft", goal=1.0, memory=mine["peak_memory_bytes"],
                peer_memory=peer["peak_memory_bytes"], packages=("transformers", "peft"))
 
 

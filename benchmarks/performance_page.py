@@ -46,7 +46,8 @@ def page() -> str:
     for name in ORDER:
         if rows := rows_of(name):
             result = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
-            parts.append("\n".join([f"## {TITLES[name]}", "", f"`python -m benchmarks {name}`, {result['measured']}, "
+            days = " and ".join(sorted({row.get("measured", result["measured"]) for row in rows}))
+            parts.append("\n".join([f"## {TITLES[name]}", "", f"`python -m benchmarks {name}`, {days}, "
                                     f"{machine(result['machine'])}.", *left_out(result), *notes(rows), "", *HEAD,
                                     *map(line, rows)]) + "\n")
     if (RESULTS / "cost_over_size.json").is_file():

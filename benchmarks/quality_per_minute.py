@@ -15,6 +15,7 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ ELSEWHERE = {"nanochat": 2.264, "nanoGPT": 2.963}
 NOTE = "the peers were measured once, on another machine"
 CLOSING_SECONDS = {80.0: 2.0, 10.0: 1.4}  # evaluation, report
 IDS = WORK / "quality-ids"
+STARTED = time.strftime("%Y-%m-%d %H:%M")
 
 
 def clock_seconds(run: Path, process_seconds: float) -> float:
@@ -62,11 +64,12 @@ def main() -> None:
             mine = [run for run in runs if (run["corpus"], run.get("seconds")) == (corpus, seconds)]
             here = statistics.median(run["val_bits_per_byte"] for run in theirs) if theirs else None
             elsewhere = ELSEWHERE[peer] if corpus == "tinyshakespeare" else None
+            note = kept_note({run["trained"] for run in theirs}) if here else NOTE
             rows.append(row(f"{name}, {seconds:.0f} s from the start of the process", unit="bits per byte", goal=1.0,
                             ours=statistics.median(run["val_bits_per_byte"] for run in mine),
                             peer=here or elsewhere, peer_name=f"{peer}, {peer_seconds:.0f} s",
                             memory=max(run["peak_memory_bytes"] for run in mine),
-                            **({} if here else {"note": NOTE}), elsewhere=elsewhere))
+                            **({"note": note} if note else {}), elsewhere=elsewhere))
             record("quality_per_minute", {"rows": rows, "runs": runs})  # as far as it has come
 
 
@@ -80,7 +83,7 @@ def ours(corpus: str, data: Path, seconds: float, seed: int) -> dict[str, Any]:
 
 
 def trained_peer(peer: str, checkout: str, corpus: str, data: Path, seed: int, seconds: float) -> dict[str, Any]:
-    """One run of a peer on the same ids, from the cache if it was made before."""
+    """One run of a peer on the same ids, from the cache if it was made before; `trained` is when."""
     kept = IDS / corpus / f"{peer}-{seconds:.0f}-{seed}.json"
     if not kept.is_file():
         command = [sys.executable, ROOT / "benchmarks" / "quality_peers.py", peer, checkout, write_ids(corpus, data)]
@@ -88,7 +91,14 @@ def trained_peer(peer: str, checkout: str, corpus: str, data: Path, seed: int, s
         if done.returncode:
             sys.exit(done.stderr[-2000:])
         kept.write_text(done.stdout, "utf-8")
-    return {"seed": seed} | json.loads(kept.read_text("utf-8"))
+    trained = time.strftime("%Y-%m-%d %H:%M", time.localtime(kept.stat().st_mtime))
+    return {"seed": seed, "trained": trained} | json.loads(kept.read_text("utf-8"))
+
+
+def kept_note(trained: set[str]) -> str | None:
+    """Says so where peers are not of this run: the machine may have been slower or faster then."""
+    before = sorted(moment for moment in trained if moment < STARTED)
+    return f"the peers were trained from {before[0]} to {before[-1]} and kept" if before else None
 
 
 def write_ids(corpus: str, data: Path) -> Path:

@@ -1,11 +1,12 @@
 """A row of a result: ours beside a peer's, measured in one run; and the limits of the machine that both are held to.
 
     row, unit                     what was measured; rates are better when higher, seconds and bytes when lower
+    part                          of the measurement, where it can be measured alone
     ours, peer, peer_name         medians; the peer is the best of those that were asked
     ratio, goal                   ours / peer, and what it should be at least (rates) or at most (seconds, bytes)
     peak_memory_bytes, peer_peak_memory_bytes
     share_of_limit, limit         ours against what this machine can do at most, measured in the same run
-    versions, cpu
+    versions, cpu, measured
 """
 
 import time
@@ -33,14 +34,14 @@ def row(name: str, *, unit: str, ours: float, peer: float | None = None, peer_na
             "ratio": ours / peer if peer else None, "goal": goal, "peak_memory_bytes": memory,
             "peer_peak_memory_bytes": peer_memory,
             "versions": installed(("tohum", "torch", *packages)) | versions_of(peer_python),
-            "cpu": f"{processor()['model']}, {cores()} cores"} | more
+            "cpu": f"{processor()['model']}, {cores()} cores", "measured": time.strftime("%Y-%m-%d")} | more
 
 
 def merged(name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The recorded rows of a result with these in the places of those of the same name; new ones come last."""
-    made = {row["row"]: row for row in rows}
-    kept = [made.pop(row["row"], row) for row in rows_of(name)]
-    return [*kept, *made.values()]
+    """These, and the recorded rows of a result's other parts, in the order of the parts' names."""
+    parts = {row["part"] for row in rows}
+    kept = [row for row in rows_of(name) if row.get("part", "") not in ("", *parts)]
+    return sorted([*kept, *rows], key=lambda row: row["part"])
 
 
 def versions_of(python: str | Path | None) -> dict[str, str]:

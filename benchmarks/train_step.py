@@ -112,8 +112,8 @@ def measure(name: str, manner: str, nanogpt: str | None) -> dict[str, Any]:
     limit = max(before, product_limit()[0])  # a machine is faster at one time than at another
     mine = max(("eager", "compiled"), key=rates.__getitem__)
     best = max(peers, key=rates.__getitem__)
-    return row(f"step of {NAMES[name]}; {MANNERS[manner]}", unit="tokens/s", ours=rates[mine], peer=rates[best],
-               peer_name=best, goal=GOALS[name, manner], memory=memory[mine],
+    return row(f"step of {NAMES[name]}; {MANNERS[manner]}", part=name, unit="tokens/s", ours=rates[mine],
+               peer=rates[best], peer_name=best, goal=GOALS[name, manner], memory=memory[mine],
                peer_memory=min(memory[peer] for peer in peers), packages=("transformers",), peer_python=litgpt,
                ours_is=mine, memory_goal=MEMORY_GOALS[name], all_rates=rates, all_memory=memory, format=narrow,
                limit=limit, limit_format=limit_format,

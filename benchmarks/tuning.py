@@ -6,20 +6,28 @@
 Corpora that no reported table uses. A candidate survives the first round if it is better than the defaults on every
 corpus by more than its seeds are apart; only what survives the second one changes a default, and docs/log.md says what
 did not. `--corpora` and `--budgets` leave out what a candidate cannot change. Runs are kept in
-benchmarks/results/tuning.json by the number format of the machine and the recipe, and are not repeated.
+benchmarks/results/tuning.json and are not repeated while the defaults for their text and budget are what they were.
 """
 
 import argparse
 import json
 import tomllib
+from functools import cache
 from itertools import product
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from benchmarks.calibration import data_of
 from benchmarks.common import RESULTS, WORK, record, shown, tohum
 
+from tohum.data_sampling.shards import DataFolder
 from tohum.machine import has_bf16_arithmetic
+from tohum.model.counting import flops_per_token
+from tohum.pretraining.config import PretrainRecipe
+from tohum.pretraining.plan import choose
+from tohum.pretraining.resolve import resolve
+from tohum.units import parse_seconds
 
 DEFAULTS = "defaults"
 CANDIDATES: dict[str, dict[str, object]] = {
@@ -41,7 +49,7 @@ CANDIDATES: dict[str, dict[str, object]] = {
     "adamw": {"optimizer.kind": "adamw"},
 }
 FORMAT = "bf16" if has_bf16_arithmetic() else "fp32"  # a machine without bf16 arithmetic makes a third of the steps
-RECIPE = 2  # of pretraining/resolve.py and plan.py; one more when a default changes, for no older run compares then
+NOMINAL_FLOPS_PER_SECOND = 3e11  # for which the defaults are written down
 ROUNDS = {"screen": (("60s",), ("wikitext-characters", "libreoffice-tr"), (1, 2)),
           "confirm": (("1m", "3m", "10m"), ("wikitext-characters", "libreoffice-tr", "web"), (1, 2, 3))}
 
@@ -75,7 +83,8 @@ def runs() -> list[dict[str, Any]]:
 
 def measured(candidate: str, budget: str, corpus: str, seed: int) -> None:
     """One run, unless it is there."""
-    key = {"candidate": candidate, "budget": budget, "corpus": corpus, "seed": seed, "dtype": FORMAT, "recipe": RECIPE}
+    key = {"candidate": candidate, "budget": budget, "corpus": corpus, "seed": seed, "dtype": FORMAT,
+           "defaults": defaults_of(corpus, budget)}
     done = runs()
     if any(key.items() <= run.items() for run in done):
         return
@@ -88,13 +97,30 @@ def measured(candidate: str, budget: str, corpus: str, seed: int) -> None:
         "depth": kept["model"]["depth"]}]})
 
 
+@cache
+def defaults_of(corpus: str, budget: str) -> str:
+    """What a run without candidate does, on a machine of nominal speed: runs of other defaults are no comparison."""
+    data = DataFolder.open(Path(data_of(corpus)))
+    flops = parse_seconds(budget) * NOMINAL_FLOPS_PER_SECOND
+    chosen = choose(PretrainRecipe(), data, flops)
+    resolved, config = resolve(chosen, data)
+    tokens = flops / flops_per_token(config, resolved.data.max_length)
+    steps = int(tokens / resolved.training.batch_tokens)
+    resolved, _ = resolve(chosen.replace(training=chosen.training.replace(steps=steps).model_dump()), data)
+    o = resolved.optimizer
+    return (f"depth {resolved.model.depth}, {steps} steps of {resolved.training.batch_tokens} tokens in windows of "
+            f"{resolved.data.max_length}, {o.kind} {o.lr:.4f}, embeddings {o.embedding_lr:.4f}, weight decay "
+            f"{o.weight_decay}, momentum {o.momentum}, dropout {resolved.model.dropout}")
+
+
 def table(budget: str, corpora: tuple[str, ...], done: list[dict[str, Any]]) -> str:
     """Markdown: the mean over the seeds, the distance between them, and steps."""
     lines = [f"| {budget} | " + " | ".join(corpora) + " |", "|---" * (len(corpora) + 1) + "|"]
     for candidate in CANDIDATES:
         cells = []
         for corpus in corpora:
-            wanted = {"candidate": candidate, "budget": budget, "corpus": corpus, "dtype": FORMAT, "recipe": RECIPE}
+            wanted = {"candidate": candidate, "budget": budget, "corpus": corpus, "dtype": FORMAT,
+                      "defaults": defaults_of(corpus, budget)}
             here = [run for run in done if wanted.items() <= run.items()]
             values, depths = [run["val_bits_per_byte"] for run in here], sorted({run["depth"] for run in here})
             cells.append(f"{mean(values):.3f} (± {(max(values) - min(values)) / 2:.3f}; depth "

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks import __main__ as bench
-from benchmarks import performance_page, prediction_table
+from benchmarks import lora_step, performance_page, prediction_table, quality_per_minute
 from benchmarks.cost_over_size import describe
 from benchmarks.plot import Panel, write_plot
 from benchmarks.prepare_speed import made as filling
@@ -18,11 +18,11 @@ from benchmarks.rows import merged, product_limit, read_limit, row
 from benchmarks.worker import MEMORY, worker
 
 KEYS = {"row", "unit", "ours", "peer", "peer_name", "ratio", "goal", "peak_memory_bytes", "peer_peak_memory_bytes",
-        "versions", "cpu"}
+        "versions", "cpu", "measured"}
 
 
-def made(name: str, ours: float, unit: str = "tokens/s") -> dict[str, object]:
-    return row(name, unit=unit, ours=ours, peer=10.0, peer_name="a peer", goal=1.0)
+def made(name: str, ours: float, unit: str = "tokens/s", **more: object) -> dict[str, object]:
+    return row(name, unit=unit, ours=ours, peer=10.0, peer_name="a peer", goal=1.0, **more)
 
 
 def test_a_row_has_the_agreed_keys():
@@ -94,7 +94,7 @@ def test_shapes_of_the_training_step_may_be_left_out(monkeypatch: pytest.MonkeyP
     from benchmarks import train_step
 
     asked = []
-    monkeypatch.setattr(train_step, "measure", lambda name, manner, _: asked.append((name, manner)) or {"row": ""})
+    monkeypatch.setattr(train_step, "measure", lambda name, manner, _: asked.append((name, manner)) or {"row": "", "part": name})
     monkeypatch.setattr(train_step, "record", lambda *_: None)
     for arguments, shapes in (([], "aabb"), (["b"], "bb")):
         asked.clear()
@@ -115,12 +115,37 @@ def test_a_measurement_or_one_of_its_parts_can_be_named(monkeypatch: pytest.Monk
         bench.main()
 
 
-def test_rows_of_another_part_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("name", "table"), [("train_step", "SHAPES"), ("lora_step", "KINDS"), ("classifier_speed", "PARTS")])
+def test_every_part_of_a_measurement_is_in_the_list(name, table):
+    module = importlib.import_module(f"benchmarks.{name}")
+    assert bench.parts_of(name) == [f"{name} {part}" for part in getattr(module, table)]
+
+
+def test_rows_of_another_part_stay_and_those_of_this_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "parts.json"
-    path.write_text(json.dumps({"rows": [made("a", 12.0), made("b", 12.0)]}), "utf-8")
+    path.write_text(json.dumps({"rows": [made("of no part", 1.0), made("old", 12.0, part="a"),
+                                         made("other", 12.0, part="b")]}), "utf-8")
     monkeypatch.setattr(performance_page, "RESULTS", tmp_path)
-    found = merged("parts", [made("c", 1.0), made("a", 5.0)])
-    assert [(row["row"], row["ours"]) for row in found] == [("a", 5.0), ("b", 12.0), ("c", 1.0)]
+    found = merged("parts", [made("new", 1.0, part="a")])
+    assert [(row["row"], row["ours"]) for row in found] == [("new", 1.0), ("other", 12.0)]
+    monkeypatch.setattr(bench, "RESULTS", tmp_path)
+    monkeypatch.setattr("runpy.run_module", lambda *_, **__: path.write_text(json.dumps({"rows": found}), "utf-8"))
+    assert bench.run("parts a", checking=True) == ["old: no longer measured"]
+    assert bench.run("parts b", checking=True) == []
+
+
+def test_only_formats_that_may_be_the_fastest_are_asked_again():
+    found = {"ours": [], "bf16": [], "fp32": [], "autocast": []}
+    assert lora_step.asked(found) == ["bf16", "fp32", "autocast"]
+    for kind, rate in (("bf16", 90.0), ("fp32", 50.0), ("autocast", 100.0)):
+        found[kind].append({"tokens_per_second": rate})
+    assert lora_step.asked(found) == ["bf16", "autocast"]
+
+
+def test_peers_that_were_trained_before_are_told():
+    assert quality_per_minute.kept_note({"9999-01-01 00:00"}) is None
+    assert quality_per_minute.kept_note({"2026-11-27 10:37", "2026-11-27 09:25"}) == (
+        "the peers were trained from 2026-11-27 09:25 to 2026-11-27 10:37 and kept")
 
 
 def test_rows_of_the_prediction_table_are_named_by_budget_corpus_or_both():
@@ -132,10 +157,8 @@ def test_rows_of_the_prediction_table_are_named_by_budget_corpus_or_both():
 
 
 def test_every_measurement_is_a_module_with_a_main():
-    for part in (*bench.MEASUREMENTS, *bench.HOURS):
-        name, *part = part.split()
+    for name in {bench.module_of(part) for part in (*bench.MEASUREMENTS, *bench.HOURS)}:
         module = importlib.import_module(f"benchmarks.{name}")
-        assert not part or part[0] in (module.__doc__ or "")
         assert callable(module.main)
         assert f"benchmarks.{name}" in (module.__doc__ or "") or "python -m" not in (module.__doc__ or "")
 

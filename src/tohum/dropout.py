@@ -1,6 +1,6 @@
 """Dropout (arXiv:1207.0580): numbers -> a share of them 0, the others larger by as much. In training only.
 
-On a CPU torch draws one random number after another on one thread: with dropout on the stream of a small model four
+On a CPU torch draws one random number after another on one thread: with dropout on the stream of a small model three
 tenths of a training step. Here a number's place decides, hashed with a key that is drawn for the call:
 
     place -> * golden + key -> mixed -> ^ key -> mixed -> 31 bits -> below rate * 2^31: dropped

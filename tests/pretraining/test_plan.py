@@ -13,7 +13,7 @@ from tohum.pretraining import plan as planning
 from tohum.pretraining.corpus import Statistics, statistics
 from tohum.pretraining.describe import describe
 from tohum.pretraining.forecast import curve_at, standing_at
-from tohum.pretraining.plan import Plan, choose_depth, make_plan, steps_within, training_seconds
+from tohum.pretraining.plan import Plan, choose, choose_depth, make_plan, steps_within, training_seconds
 from tohum.pretraining.predict import Curve, Size, predict, predict_from_curve
 from tohum.pretraining.probe import Measured
 from tohum.pretraining.resolve import compile_pays, repetition, resolve
@@ -47,13 +47,13 @@ def test_without_depth_preset_or_budget_the_depth_is_4(data, opened):
 
 def test_dropout_and_weight_decay_follow_from_how_often_a_text_repeats_for_a_model(data, opened):
     _, config = resolve(tiny(data), opened)
-    passes = opened.train_tokens / 64  # steps
-    found = [resolve(tiny(data, training__steps=round(epochs * passes)), opened)[0] for epochs in (1.9, 4, 6, 50)]
+    pass_, once = opened.train_tokens / 64, parameters(config) / opened.train_tokens  # steps, repetition of a pass
+    found = [resolve(tiny(data, training__steps=round((2 + repeated / once) * pass_)), opened)[0]
+             for repeated in (-once, 4, 7, 20, 40, 400)]
     assert [(recipe.model.dropout, recipe.optimizer.weight_decay) for recipe in found] == [
-        (0.0, 0.1), (0.1, 0.5), (0.2, 0.5), (0.3, 0.5)]
-    assert repetition(config, 4 * opened.train_tokens, opened.train_tokens) == pytest.approx(
-        4 * parameters(config) / opened.train_tokens)
-    assert repetition(config, 2 * opened.train_tokens, opened.train_tokens) == 0
+        (0.0, 0.1), (0.0, 0.1), (0.1, 0.1), (0.1, 0.5), (0.2, 0.5), (0.3, 0.5)]
+    assert repetition(config, 5 * opened.train_tokens, opened.train_tokens) == pytest.approx(3 * once)
+    assert repetition(config, opened.train_tokens, opened.train_tokens) == 0
     given = resolve(tiny(data, training__steps=9999, model__dropout=0.05, optimizer__weight_decay=0.2), opened)[0]
     assert (given.model.dropout, given.optimizer.weight_decay) == (0.05, 0.2)
 
@@ -107,6 +107,16 @@ def test_more_arithmetic_never_makes_a_smaller_model_and_a_short_text_no_large_o
     _, config = resolve(tiny(opened.path, model__depth=depths[-1], model__width=None, model__layers=None,
                              model__heads=None), opened)
     assert matrix_parameters(config) < largest
+
+
+@pytest.mark.parametrize(("train_tokens", "batch_tokens"), [(10**6, 2048), (10**7, None)])
+def test_a_long_run_over_a_small_text_has_small_steps_too(opened, monkeypatch, train_tokens, batch_tokens):
+    for name in ("train_tokens", "train_bytes"):
+        monkeypatch.setattr(DataFolder, name, train_tokens)
+    free = tiny(opened.path, training__steps=None, training__batch_tokens=None, model__width=None, model__layers=None,
+                model__heads=None)
+    assert choose(free, opened, 1e12).training.batch_tokens == 2048
+    assert choose(free, opened, 1e16).training.batch_tokens == batch_tokens  # None: left to the recipe
 
 
 def test_many_small_steps_have_a_lower_rate(data, opened):

@@ -56,7 +56,7 @@ class Spool:
 
         `report` is told bytes of text.
         """
-        with open(self._ids_path, "rb", buffering=0) as file:
+        with open(self._ids_path, "rb") as file:
             for documents in self._read_documents():
                 decided = sides(documents["digest"])
                 for side, part in parts.items():

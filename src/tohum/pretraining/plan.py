@@ -28,11 +28,11 @@ CHECKPOINT_SECONDS, SAMPLE_SECONDS = 0.05, 0.1  # of a model of a few million pa
 WORTH_MEASURING_SECONDS = 20.0  # a --steps run that is over sooner is not worth a trial
 PROBE_SHARE_OF_STEPS = 0.1  # of a --steps run's first guess
 BYTES_PER_PARAMETER = 1.1  # of text seen, per number in the matrices; in runs of minutes far less than Chinchilla's
-COUNTED_EPOCHS = 2.0  # of a text, for the choice of a size: what is seen more often has no more to teach a larger model
+COUNTED_EPOCHS = 2.0  # of a text, for the choice of size and batch: what comes more often teaches little that is new
 MAX_DEPTH = 24
 MAX_TRIALS = 3
 NOMINAL_STEPS = 1000  # of a trial's recipe, until the number of steps is known
-SHORT_RUN_TOKENS, SHORT_BATCH_TOKENS = 6_000_000, 2048  # few tokens are better spent in more, smaller steps
+SHORT_RUN_TOKENS, SHORT_BATCH_TOKENS = 6_000_000, 2048  # few tokens, or few new ones, want more and smaller steps
 SHORTEST_RUN_TOKENS, SHORT_WINDOW = 1_000_000, 128  # too few to learn from what stands farther back
 
 
@@ -133,7 +133,8 @@ def choose(recipe: PretrainRecipe, data: DataFolder, flops: float) -> PretrainRe
     _, config = resolve(with_steps(recipe, depth, 1), data)
     tokens = flops / flops_per_token(config, config.context)
     window = min(SHORT_WINDOW, longest_window(data)) if tokens < SHORTEST_RUN_TOKENS else None
-    return with_steps(recipe, depth, NOMINAL_STEPS, SHORT_BATCH_TOKENS if tokens < SHORT_RUN_TOKENS else None, window)
+    short = min(tokens, COUNTED_EPOCHS * data.train_tokens) < SHORT_RUN_TOKENS
+    return with_steps(recipe, depth, NOMINAL_STEPS, SHORT_BATCH_TOKENS if short else None, window)
 
 
 def with_steps(recipe: PretrainRecipe, depth: int | None, steps: int, batch_tokens: int | None = None,

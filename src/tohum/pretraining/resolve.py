@@ -26,9 +26,9 @@ DEFAULT_EPOCHS = 4  # without --steps, --tokens or --budget: repeats up to here 
 EVALUATIONS, SAMPLES, REPORTS = 10, 5, 400  # on the way, over a whole run
 EVALUATION_SHARE = 0.004  # of the training arithmetic that one validation on the way may cost
 FRESH_EPOCHS = 2.0  # text that is seen once or twice is not learnt by heart
-DROPOUT_BY_REPETITION = ((8.0, 0.0), (40.0, 0.1), (70.0, 0.2))  # repetition at most, rate
+DROPOUT_BY_REPETITION = ((5.0, 0.0), (33.0, 0.1), (50.0, 0.2))  # repetition at most, rate
 HIGHEST_DROPOUT = 0.3
-DECAY_OF_FRESH_TEXT, DECAY_OF_REPEATS, DECAYS_FROM = 0.1, 0.5, 15.0  # the latter from this repetition on
+DECAY_OF_FRESH_TEXT, DECAY_OF_REPEATS, DECAYS_FROM = 0.1, 0.5, 10.0  # the latter from this repetition on
 COMPILE_PAYS_FLOPS = 6e14  # about an hour here: in float32 compiling takes half a minute and saves a tenth
 REFERENCE_WIDTH = 256  # of the rates below
 STEADY_STEPS, STEADY_BATCH = 600, 2048  # of Muon's rate; more steps want smaller ones, larger batches larger ones
@@ -60,13 +60,11 @@ def resolve(recipe: PretrainRecipe, data: DataFolder, world_size: int = 1) -> tu
 
 
 def repetition(config: ModelConfig, tokens: int, train_tokens: int) -> float:
-    """Parameters for each token of the text, times the passes over it; 0 where it is fresh.
+    """Parameters for each token of the text, times the passes over it beyond the second.
 
-    A model learns a text by heart that is small beside its parameters and comes often. One of twice the size that sees
-    it half as often needs the same dropout (docs/log.md); the arithmetic of training grows with the same product.
+    A model learns a text by heart that is small beside its parameters and comes often (docs/log.md).
     """
-    epochs = tokens / train_tokens
-    return parameters(config) / train_tokens * epochs if epochs > FRESH_EPOCHS else 0.0
+    return parameters(config) / train_tokens * max(0.0, tokens / train_tokens - FRESH_EPOCHS)
 
 
 def dropout_for(repeated: float) -> float:
