@@ -38,6 +38,30 @@ def test_windows_equal_plain_slicing_and_lose_no_target(tokens, max_length, stri
 
 
 @settings(max_examples=100, deadline=None)
+@given(st.integers(2, 60), st.integers(1, 9), st.integers(1, 12), st.integers(1, 70), st.integers(1, 1000))
+def test_a_later_pass_cuts_the_text_as_a_ring_that_was_turned_within_a_stride(tokens, max_length, stride, shard, number):
+    windows = Windows(stream(tokens, shard), max_length=max_length, stride=stride)
+    index = np.arange(windows.count)
+    later = windows.rows(number * windows.count + index)
+    turn = int(later["inputs"][0, 0]) - 100
+    assert turn in range(stride)
+    ids = np.roll(np.arange(100, 100 + tokens), -turn)
+    wanted = Windows(TokenStream([ids]), max_length=max_length, stride=stride).rows(index)
+    assert {name: rows.tolist() for name, rows in later.items()} == {name: rows.tolist() for name, rows in wanted.items()}
+    if windows.count == 1:
+        assert turn == 0
+
+
+def test_passes_are_turned_evenly():
+    windows = Windows(stream(1000, 300), max_length=100, stride=100)
+    turns = [int(windows.rows(np.array([number * windows.count]))["inputs"][0, 0]) - 100 for number in range(10)]
+    assert turns[0] == 0
+    gaps = np.diff([*sorted(turns), 100])
+    assert gaps.min() >= 5
+    assert gaps.max() <= 20
+
+
+@settings(max_examples=100, deadline=None)
 @given(st.integers(1, 50), st.integers(1, 60), st.lists(st.integers(0, 49), min_size=1, max_size=20))
 def test_a_stream_of_shards_reads_like_one_array(tokens, shard, places):
     source, whole = stream(tokens, shard), np.arange(100, 100 + tokens)

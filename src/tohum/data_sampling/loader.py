@@ -1,8 +1,9 @@
 """Data folder + step -> the batches of that step: a pure function of (fingerprint, seed, step), no state but it.
 
 Sample n of a run belongs to a source (mixture.py); the k-th sample of a source is window k mod W of its epoch
-k div W, in an order that is a keyed permutation (order.py). So every source passes through all of its W windows
-before any comes again, on any number of ranks, and a resumed run needs nothing but its step.
+k div W, in an order that is a keyed permutation (order.py), and each epoch cuts the text elsewhere (windows.py). So
+every source passes through all of its W windows before any comes again, on any number of ranks, and a resumed run needs
+nothing but its step.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ Packing = Literal["concatenated", "isolated"]
 
 
 class Rows(Protocol):
-    """Something that cuts rows out of a token stream."""
+    """Something that cuts `count` rows out of a token stream, and again so many in each further pass."""
 
     count: int
 
@@ -88,7 +89,7 @@ class TrainBatches:
             yield gathered(self._sources, sources[part], windows[part])
 
     def windows_of(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Global sample numbers -> (source of each, window inside that source)."""
+        """Global sample numbers -> (source of each, epoch * W + window inside that source)."""
         sources, samples = self._mixture.at(numbers)
         windows = np.empty_like(samples)
         for source in np.unique(sources):
@@ -98,7 +99,8 @@ class TrainBatches:
             for epoch in np.unique(epochs):
                 key = f"{self.data.fingerprint}:{self.seed}:{source}:{epoch}"
                 here = epochs == epoch
-                found[here] = Permutation(self._sources[source].count, key).at(places[here])
+                count = self._sources[source].count
+                found[here] = epoch * count + Permutation(count, key).at(places[here])
             windows[mine] = found
         return sources, windows
 

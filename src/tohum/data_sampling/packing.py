@@ -28,8 +28,8 @@ class PackedRows:
         self.count = len(self._row_pieces) - 1
 
     def rows(self, index: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
-        """Row numbers (B,) -> inputs, targets, documents, positions, each (B, T)."""
-        T = self._max_length
+        """Row numbers (B,), which go on from pass to pass -> inputs, targets, documents, positions, each (B, T)."""
+        T, index = self._max_length, index % self.count
         first, counts = self._row_pieces[index], np.diff(self._row_pieces)[index]
         number = ranges(counts)  # document number inside its row, per piece
         pieces = np.repeat(first, counts) + number
