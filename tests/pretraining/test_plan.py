@@ -103,7 +103,7 @@ def test_more_arithmetic_never_makes_a_smaller_model_and_a_short_text_no_large_o
     assert depths == sorted(depths)
     assert depths[0] == 1
     assert depths[-1] > 5
-    largest = planning.COUNTED_EPOCHS * opened.train_bytes / planning.BYTES_PER_PARAMETER
+    largest = planning.FRESH_EPOCHS * opened.train_bytes / planning.BYTES_PER_PARAMETER
     _, config = resolve(tiny(opened.path, model__depth=depths[-1], model__width=None, model__layers=None,
                              model__heads=None), opened)
     assert matrix_parameters(config) < largest

@@ -17,7 +17,7 @@ from tohum.pretraining.corpus import OVERLAP_TEXT_BYTES, statistics
 from tohum.pretraining.memory import Memory, forecast_memory
 from tohum.pretraining.predict import Prediction, Size, predict
 from tohum.pretraining.probe import Measured, probe
-from tohum.pretraining.resolve import EVALUATIONS, SAMPLES, evaluation_rows, longest_window, resolve
+from tohum.pretraining.resolve import EVALUATIONS, FRESH_EPOCHS, SAMPLES, evaluation_rows, longest_window, resolve
 from tohum.training.ranks import Ranks
 
 PROBE_SHARE, PROBE_MIN_SECONDS, PROBE_MAX_SECONDS = 0.02, 0.3, 4.0  # of the budget, per trial
@@ -28,7 +28,6 @@ CHECKPOINT_SECONDS, SAMPLE_SECONDS = 0.05, 0.1  # of a model of a few million pa
 WORTH_MEASURING_SECONDS = 20.0  # a --steps run that is over sooner is not worth a trial
 PROBE_SHARE_OF_STEPS = 0.1  # of a --steps run's first guess
 BYTES_PER_PARAMETER = 1.1  # of text seen, per number in the matrices; in runs of minutes far less than Chinchilla's
-COUNTED_EPOCHS = 2.0  # of a text, for the choice of size and batch: what comes more often teaches little that is new
 MAX_DEPTH = 24
 MAX_TRIALS = 3
 NOMINAL_STEPS = 1000  # of a trial's recipe, until the number of steps is known
@@ -133,7 +132,7 @@ def choose(recipe: PretrainRecipe, data: DataFolder, flops: float) -> PretrainRe
     _, config = resolve(with_steps(recipe, depth, 1), data)
     tokens = flops / flops_per_token(config, config.context)
     window = min(SHORT_WINDOW, longest_window(data)) if tokens < SHORTEST_RUN_TOKENS else None
-    short = min(tokens, COUNTED_EPOCHS * data.train_tokens) < SHORT_RUN_TOKENS
+    short = min(tokens, FRESH_EPOCHS * data.train_tokens) < SHORT_RUN_TOKENS
     return with_steps(recipe, depth, NOMINAL_STEPS, SHORT_BATCH_TOKENS if short else None, window)
 
 
@@ -155,7 +154,7 @@ def nominal_flops_per_second(t: ResolvedTraining) -> float:
 def choose_depth(data: DataFolder, flops: float) -> int:
     """The largest depth that still sees BYTES_PER_PARAMETER bytes of text per parameter of its matrices.
 
-    A text counts COUNTED_EPOCHS times at most (arXiv:2305.16264 finds repeats to fade; a smaller model that sees them
+    A text counts FRESH_EPOCHS times at most (arXiv:2305.16264 finds repeats to fade; a smaller model that sees them
     more often learns less by heart), so a small text has a small model, however long the run.
     """
     best = 1
@@ -163,7 +162,7 @@ def choose_depth(data: DataFolder, flops: float) -> int:
         _, config = resolve(with_steps(PretrainRecipe(), depth, 1), data)
         tokens = flops / flops_per_token(config, config.context)
         matrices = parameters(config) - config.vocab_size * config.width
-        epochs = min(tokens / max(1, data.train_tokens), COUNTED_EPOCHS)
+        epochs = min(tokens / max(1, data.train_tokens), FRESH_EPOCHS)
         if epochs * data.train_bytes >= BYTES_PER_PARAMETER * matrices:
             best = depth
     return best
