@@ -5,11 +5,13 @@ import time
 from dataclasses import replace
 
 import pytest
+import torch
 
 from tohum.data_sampling.shards import DataFolder
 from tohum.machine import process_seconds
 from tohum.model.counting import matrix_parameters, parameters
 from tohum.pretraining import plan as planning
+from tohum.pretraining import resolve as resolving
 from tohum.pretraining.corpus import Statistics, statistics
 from tohum.pretraining.describe import describe
 from tohum.pretraining.forecast import curve_at, standing_at
@@ -117,6 +119,54 @@ def test_a_long_run_over_a_small_text_has_small_steps_too(opened, monkeypatch, t
                 model__heads=None)
     assert choose(free, opened, 1e12).training.batch_tokens == 2048
     assert choose(free, opened, 1e16).training.batch_tokens == batch_tokens  # None: left to the recipe
+
+
+def test_a_gpu_has_large_steps_however_small_the_text(opened, monkeypatch):
+    free = tiny(opened.path, training__steps=None, training__batch_tokens=None, model__width=None, model__layers=None,
+                model__heads=None)
+    for device, batch_tokens in (("cpu", 2048), ("cuda", None)):
+        monkeypatch.setattr(resolving, "pick_device", lambda _, device=device: torch.device(device))
+        assert choose(free, opened, 1e16).training.batch_tokens == batch_tokens
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 7])
+def test_defaults_can_be_shared_by_any_number_of_processes(opened, world_size):
+    free = tiny(opened.path, training__steps=None, training__batch_tokens=None, model__width=None, model__layers=None,
+                model__heads=None)
+    for recipe in (choose(free, opened, 1e9, world_size), choose(free, opened, 1e12, world_size), free):
+        resolved, _ = resolve(recipe, opened, world_size)
+        assert resolved.training.batch_tokens % (world_size * resolved.data.max_length) == 0
+
+
+class Told(Ranks):
+    """One of two processes: the first keeps what it tells, the other hears that in place of its own numbers."""
+
+    def first(self, values):
+        if self.is_main:
+            KEPT.append(list(values))
+            return list(values)
+        return KEPT.pop(0)
+
+
+KEPT: list[list[float]] = []
+
+
+def test_a_slower_process_comes_to_the_first_ones_plan(opened, monkeypatch):
+    """Or one of them would end its steps while the other waits for it."""
+    free = tiny(opened.path, training__steps=None, training__budget=30.0, training__batch_tokens=None,
+                model__width=None, model__layers=None, model__heads=None)
+    plans = []
+    for rank, clock in enumerate((1.0, 7.0)):
+        def probe(resolved, config, data, seconds, ranks, clock=clock):
+            step, evaluation, peak = ranks.first([clock * 1e-3 * resolved.model.depth, clock * 1e-4, 2**20])
+            return Measured(step_seconds=step, row_evaluation_seconds=evaluation, peak_memory_bytes=int(peak))
+
+        monkeypatch.setattr(planning, "probe", probe)
+        monkeypatch.setattr(planning, "process_seconds", lambda clock=clock: clock)
+        plans.append(make_plan(free, opened, Told(rank=rank, world_size=2)))
+    assert not KEPT
+    assert plans[0].recipe == plans[1].recipe
+    assert plans[0].recipe.training.steps > 1000
 
 
 def test_many_small_steps_have_a_lower_rate(data, opened):

@@ -1,5 +1,6 @@
 """Interrupted and resumed = never interrupted, bit for bit."""
 
+import json
 import os
 import signal
 import subprocess
@@ -143,17 +144,19 @@ def test_a_compiled_run_repeats_bit_for_bit_on_two_threads(fit, tmp_path):
     assert same_bits(tmp_path / "one", tmp_path / "other")
 
 
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
+TWO_PROCESSES = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tohum"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [("fp64", 1e-9), ("fp32", 1e-5)])
 def test_one_process_and_two_agree(tmp_path, data, dtype, tolerance):
     """In loss; in float64 in gradient norm and weights too."""
     common = command(tmp_path, data, tmp_path / "one", training__steps=20, training__dtype=dtype,
                      training__save_every=20, training__eval_every=0)
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    subprocess.run(common, check=True, capture_output=True, env=environment)
-    spread = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-              "-m", "tohum", *common[3:-1], str(tmp_path / "two")]
-    done = subprocess.run(spread, capture_output=True, text=True, env=environment)
+    subprocess.run(common, check=True, capture_output=True, env=ONE_THREAD)
+    done = subprocess.run([*TWO_PROCESSES, *common[3:-1], str(tmp_path / "two")], capture_output=True, text=True,
+                          env=ONE_THREAD)
     assert done.returncode == 0, done.stderr[-2000:]
     lines = [[line for line in read_lines(tmp_path / run / "metrics.jsonl") if line["kind"] == "step"]
              for run in ("one", "two")]
@@ -163,3 +166,15 @@ def test_one_process_and_two_agree(tmp_path, data, dtype, tolerance):
         assert dtype == "fp32" or two["grad_norm"] == pytest.approx(one["grad_norm"], abs=1e-9)
     a, b = (load_file(tmp_path / run / "last" / "model.safetensors") for run in ("one", "two"))
     assert dtype == "fp32" or max(float((a[key] - b[key]).abs().max()) for key in a) < 1e-9
+
+
+@pytest.mark.slow
+def test_two_processes_share_one_budget(tmp_path, data):
+    """One plan, though each has a clock of its own: with two, one process would wait for the other for ever."""
+    common = command(tmp_path, data, tmp_path / "run", training__steps=None, training__budget=20.0)
+    done = subprocess.run([*TWO_PROCESSES, *common[3:]], capture_output=True, text=True, env=ONE_THREAD, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    planned, lines = json.loads((tmp_path / "run" / "plan.json").read_text("utf-8")), read_lines(
+        tmp_path / "run" / "metrics.jsonl")
+    assert planned["steps"] > 50
+    assert [line["step"] for line in lines if line["kind"] == "step"][-1] > 50

@@ -44,7 +44,7 @@ class ModelRecipe(Config):
     qk_norm: bool | None = None
     bias: bool | None = None  # on every matrix and on LayerNorm
     tied: bool | None = None
-    dropout: NonNegativeFloat | None = None  # default: by how often the text repeats; presets have their own
+    dropout: NonNegativeFloat | None = None  # default: by parameters per token and passes; presets have their own
     attention_dropout: NonNegativeFloat | None = None  # default: 0; in presets that have one, as much as dropout
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ With --steps or --tokens the recipe follows from sizes and CPU flags alone; meas
 """
 
 from dataclasses import asdict, dataclass, field
+from math import ceil
 from typing import Any, Self
 
 from tohum.data_sampling.shards import DataFolder
@@ -82,14 +83,14 @@ def make_plan(recipe: PretrainRecipe, data: DataFolder, ranks: Ranks, *, measure
     """Fill the recipe for this data and machine. Raises ConfigError for a budget that nothing fits."""
     t = recipe.training
     if t.budget is not None:
-        return plan_for_budget(recipe, data, t.budget)
+        return plan_for_budget(recipe, data, t.budget, ranks)
     resolved, config = resolve(recipe, data, ranks.world_size)
     resolved, notes = without_broken_compiler(resolved)
     arithmetic = flops_per_token(config, resolved.data.max_length) * resolved.training.steps
     guess = arithmetic * resolved.training.batch_tokens / nominal_flops_per_second(resolved.training)
     measured = None
     if measure and ranks.world_size == 1 and guess > WORTH_MEASURING_SECONDS:
-        measured = probe(resolved, config, data, min(PROBE_MAX_SECONDS, PROBE_SHARE_OF_STEPS * guess))
+        measured = probe(resolved, config, data, min(PROBE_MAX_SECONDS, PROBE_SHARE_OF_STEPS * guess), ranks)
     return assemble(resolved, config, data, measured, notes=notes)
 
 
@@ -101,39 +102,47 @@ def without_broken_compiler(resolved: ResolvedRecipe) -> tuple[ResolvedRecipe, t
     return resolved.with_training(compile=False), (f"torch.compile fails here ({problem}); training without it",)
 
 
-def plan_for_budget(recipe: PretrainRecipe, data: DataFolder, budget_seconds: float) -> Plan:
-    """Measure, choose depth and batch, measure those, and turn the budget into a number of steps."""
+def plan_for_budget(recipe: PretrainRecipe, data: DataFolder, budget_seconds: float, ranks: Ranks) -> Plan:
+    """Measure, choose depth and batch, measure those, and turn the budget into a number of steps.
+
+    All processes measure together and go by the first one's clock: each comes to the same plan.
+    """
     trial_seconds = min(PROBE_MAX_SECONDS, max(PROBE_MIN_SECONDS, PROBE_SHARE * budget_seconds))
     statistics(data)  # computed once per data folder, before the time that is left is counted
     first, _ = resolve(with_steps(recipe, recipe.model.depth, 1), data)
-    chosen = choose(recipe, data, 0.8 * budget_seconds * nominal_flops_per_second(first.training))
+    chosen = choose(recipe, data, 0.8 * budget_seconds * nominal_flops_per_second(first.training), ranks.world_size)
     for _ in range(MAX_TRIALS):
-        resolved, config = resolve(chosen, data)
-        measured = probe(resolved, config, data, trial_seconds)
+        resolved, config = resolve(chosen, data, ranks.world_size)
+        measured = probe(resolved, config, data, trial_seconds, ranks)
         flops = flops_per_token(config, resolved.data.max_length) * resolved.training.batch_tokens
-        left = (budget_seconds - process_seconds()) * (1 - RESERVE_SHARE)
-        before, chosen = chosen, choose(recipe, data, left * flops / measured.step_seconds)
+        (spent,) = ranks.first([process_seconds()])
+        left = (budget_seconds - spent) * (1 - RESERVE_SHARE)
+        before, chosen = chosen, choose(recipe, data, left * flops / measured.step_seconds, ranks.world_size)
         if chosen == before:
             break
     closing = closing_seconds(resolved, data, measured)
     steps = steps_within(resolved, data, measured, left - closing)
     if steps < 1:
         raise ConfigError(f"--budget: {budget_seconds:.0f} s are over before the first step "
-                          f"({process_seconds():.0f} s of start, {closing:.0f} s of closing work); give more time")
-    resolved, config = resolve(before.replace(training=before.training.replace(steps=steps).model_dump()), data)
+                          f"({spent:.0f} s of start, {closing:.0f} s of closing work); give more time")
+    resolved, config = resolve(before.replace(training=before.training.replace(steps=steps).model_dump()), data,
+                               ranks.world_size)
     resolved, notes = without_broken_compiler(resolved)
     return assemble(resolved, config, data, measured, budget_seconds=budget_seconds, notes=notes)
 
 
-def choose(recipe: PretrainRecipe, data: DataFolder, flops: float) -> PretrainRecipe:
+def choose(recipe: PretrainRecipe, data: DataFolder, flops: float, world_size: int = 1) -> PretrainRecipe:
     """The recipe with a depth and a batch for this much arithmetic; what the user fixed stays."""
     fixed = recipe.model.preset is not None or recipe.model.width is not None or recipe.model.depth is not None
     depth = None if fixed else choose_depth(data, flops)
-    _, config = resolve(with_steps(recipe, depth, 1), data)
+    resolved, config = resolve(with_steps(recipe, depth, 1), data)
     tokens = flops / flops_per_token(config, config.context)
     window = min(SHORT_WINDOW, longest_window(data)) if tokens < SHORTEST_RUN_TOKENS else None
-    short = min(tokens, FRESH_EPOCHS * data.train_tokens) < SHORT_RUN_TOKENS
-    return with_steps(recipe, depth, NOMINAL_STEPS, SHORT_BATCH_TOKENS if short else None, window)
+    # small steps over old text were measured on a CPU; a GPU would stand idle
+    fresh = min(tokens, FRESH_EPOCHS * data.train_tokens) if resolved.training.device == "cpu" else tokens
+    shared = world_size * (recipe.data.max_length or window or resolved.data.max_length)  # a window for each process
+    batch = ceil(SHORT_BATCH_TOKENS / shared) * shared if world_size > 1 else SHORT_BATCH_TOKENS
+    return with_steps(recipe, depth, NOMINAL_STEPS, batch if fresh < SHORT_RUN_TOKENS else None, window)
 
 
 def with_steps(recipe: PretrainRecipe, depth: int | None, steps: int, batch_tokens: int | None = None,

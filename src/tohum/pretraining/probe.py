@@ -30,13 +30,16 @@ class Measured:
     peak_memory_bytes: int
 
 
-def probe(recipe: ResolvedRecipe, config: ModelConfig, data: DataFolder, seconds: float) -> Measured:
-    """Train for about `seconds` (at least three steps) and validate a few windows."""
+def probe(recipe: ResolvedRecipe, config: ModelConfig, data: DataFolder, seconds: float, ranks: Ranks) -> Measured:
+    """Train for about `seconds` (at least three steps) and validate a few windows.
+
+    All processes do so together, each with its part of every step; what the first one measured is what all return.
+    """
     recipe = recipe.with_training(compile=False)
-    built = build(recipe, config, data, Ranks())
+    built = build(recipe, config, data, ranks)
     started, times, step = time.perf_counter(), [], 0
     with Watchdog() as watchdog:
-        while step < WARM_STEPS + 1 or time.perf_counter() - started < seconds:
+        while step < WARM_STEPS + 1 or ranks.first([time.perf_counter() - started])[0] < seconds:
             before = time.perf_counter()
             optimizer_step(built.parts, step, lr_multiplier=0.01, clip_norm=recipe.training.clip_norm)
             times.append(time.perf_counter() - before)
@@ -44,8 +47,8 @@ def probe(recipe: ResolvedRecipe, config: ModelConfig, data: DataFolder, seconds
         rows = min(evaluation_seconds(recipe, built, data) for _ in range(2)) / EVALUATION_PROBE_ROWS
     device = built.precision.device
     peak = peak_memory_bytes(device) if device.type == "cuda" else watchdog.peak_bytes
-    return Measured(step_seconds=statistics.median(times[WARM_STEPS:]), row_evaluation_seconds=rows,
-                    peak_memory_bytes=peak)
+    step_seconds, rows, peak = ranks.first([statistics.median(times[WARM_STEPS:]), rows, peak])
+    return Measured(step_seconds=step_seconds, row_evaluation_seconds=rows, peak_memory_bytes=int(peak))
 
 
 def evaluation_seconds(recipe: ResolvedRecipe, built: Built, data: DataFolder) -> float:

@@ -25,7 +25,7 @@ GPU_BATCH_TOKENS, GPU_MICRO_BATCH_TOKENS = 2**16, 2**15
 DEFAULT_EPOCHS = 4  # without --steps, --tokens or --budget: repeats up to here are nearly as good as fresh text
 EVALUATIONS, SAMPLES, REPORTS = 10, 5, 400  # on the way, over a whole run
 EVALUATION_SHARE = 0.004  # of the training arithmetic that one validation on the way may cost
-FRESH_EPOCHS = 2.0  # what comes more often teaches little that is new, and is learnt by heart
+FRESH_EPOCHS = 2.0  # passes that count as new text: size and batch follow from these, dropout from those beyond
 DROPOUT_BY_REPETITION = ((5.0, 0.0), (33.0, 0.1), (50.0, 0.2))  # repetition at most, rate
 HIGHEST_DROPOUT = 0.3
 DECAY_OF_FRESH_TEXT, DECAY_OF_REPEATS, DECAYS_FROM = 0.1, 0.5, 10.0  # the latter from this repetition on
@@ -87,6 +87,8 @@ def fill_training(t: TrainingSection, data: DataFolder, config: ModelConfig, max
     gpu = device.type == "cuda"
     wanted = t.batch_tokens or (GPU_BATCH_TOKENS if gpu else min(DEFAULT_BATCH_TOKENS, fair_batch(data, max_length)))
     rows = max(world_size, round(wanted / max_length))
+    if t.batch_tokens is None:
+        rows = math.ceil(rows / world_size) * world_size
     if rows % world_size:
         raise ConfigError(f"training.batch_tokens gives {rows} windows of {max_length} tokens per step, which "
                           f"{world_size} processes cannot share equally; use a multiple of {world_size * max_length}")
