@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from tohum.data_sampling.batch import IGNORED
-from tohum.model.loss import cross_entropy_sum, token_losses
+from tohum.model.loss import chunk_rows, chunks, cross_entropy_sum, token_losses
 
 
 def plain(hidden, head, targets, soft_cap):
@@ -16,8 +16,8 @@ def plain(hidden, head, targets, soft_cap):
 
 
 @pytest.mark.parametrize("soft_cap", [None, 3.0])
-@pytest.mark.parametrize("chunk_rows", [1, 5, 1000])
-def test_chunked_loss_equals_the_plain_loss_in_value_and_gradients(soft_cap, chunk_rows):
+@pytest.mark.parametrize("most", [1, 5, 1000])
+def test_chunked_loss_equals_the_plain_loss_in_value_and_gradients(soft_cap, most):
     torch.manual_seed(0)
     hidden = torch.randn(3, 7, 16, dtype=torch.float64, requires_grad=True)
     head = torch.randn(29, 16, dtype=torch.float64, requires_grad=True)
@@ -26,13 +26,23 @@ def test_chunked_loss_equals_the_plain_loss_in_value_and_gradients(soft_cap, chu
     expected = plain(hidden, head, targets, soft_cap) * 0.37
     wanted = torch.autograd.grad(expected, (hidden, head))
     loss = cross_entropy_sum(hidden, head, targets, dtype=torch.float64, soft_cap=soft_cap,
-                             chunk_elements=chunk_rows * 29) * 0.37
+                             chunk_elements=most * 29) * 0.37
     found = torch.autograd.grad(loss, (hidden, head))
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(found, wanted)
     with torch.no_grad():
         value = cross_entropy_sum(hidden, head, targets, dtype=torch.float64, soft_cap=soft_cap)
     torch.testing.assert_close(value * 0.37, expected)
+
+
+@pytest.mark.parametrize(("rows", "frozen", "sizes"), [(0, False, []), (512, False, [512]), (513, False, [257, 256]),
+                                                       (1024, True, [342, 342, 340]), (384, True, [384])])
+def test_chunks_are_of_one_size_and_smaller_where_the_head_is_frozen(rows, frozen, sizes):
+    most = chunk_rows(50_000, "cpu", 2, frozen=frozen)
+    found = list(chunks(torch.zeros(rows, 2), torch.zeros(7, 2), most, torch.bfloat16))
+    assert [buffer.shape[0] for _, buffer in found] == sizes
+    assert [here.stop - here.start for here, _ in found] == sizes
+    assert sizes == [] or found[-1][0].stop == rows
 
 
 def test_a_batch_without_targets_has_loss_zero_and_zero_gradients():
@@ -87,7 +97,7 @@ def test_a_second_backward_pass_is_refused_not_wrong():
 @pytest.mark.parametrize("wanted", ["sum", "each"])
 @pytest.mark.parametrize("elements", [None, 41 * 7])
 def test_products_in_bfloat16_change_gradients_by_rounding_alone(wanted, elements):
-    """Chunks of seven rows, whose parts of the head's gradient are added up."""
+    """Chunks of six rows, whose parts of the head's gradient are added up."""
     torch.manual_seed(0)
     hidden = torch.randn(16, 30).T.requires_grad_()  # (30, 16), its columns side by side
     head, targets = torch.randn(41, 16, requires_grad=True), torch.randint(0, 41, (30,), dtype=torch.int32)

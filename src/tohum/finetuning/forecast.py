@@ -31,8 +31,9 @@ def forecast_bytes(module: nn.Module, trainable: Trainable, precision: Precision
     trained_layers = (layers - min(trainable.first_block, layers)) / layers
     loss = 0
     if not isinstance(module, Classifier):
-        table = config.vocab_size * config.width * network.head_weight.requires_grad
-        rows = min(pass_tokens, chunk_rows(config.vocab_size, device.type, batch.compute_bytes))
+        trained = network.head_weight.requires_grad
+        table = config.vocab_size * config.width * trained
+        rows = min(pass_tokens, chunk_rows(config.vocab_size, device.type, batch.compute_bytes, frozen=not trained))
         number = batch.compute_bytes if device.type == "cpu" else FLOAT32_BYTES  # of logits, as in training_memory
         loss = number * rows * config.vocab_size + FLOAT32_BYTES * (pass_tokens * config.width + table)
     held = torch.cuda.memory_allocated(device) if device.type == "cuda" else resident_bytes()

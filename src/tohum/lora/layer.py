@@ -140,11 +140,10 @@ class ProductAdded(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, x: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
-        ctx.dtypes, ctx.scale = (x.dtype, a.dtype, b.dtype), scale
-        x, a, b = (part.to(y.dtype) for part in (x, a, b))  # autocast has nothing to do with operations in place
-        low = x @ a.T  # (N, rank)
-        y.addmm_(low, b.T, alpha=scale)
-        ctx.save_for_backward(x, a, b, low)
+        ctx.for_x, ctx.scale, seen = x.dtype, scale, x.to(y.dtype)
+        low = seen @ a.to(y.dtype).T  # (N, rank); autocast has nothing to do with operations in place
+        y.addmm_(low, b.to(y.dtype).T, alpha=scale)
+        ctx.save_for_backward(seen, a, b, low)  # a and b as they are: copies would be there until backward
         ctx.mark_dirty(y)
         return y
 
@@ -152,10 +151,9 @@ class ProductAdded(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # pyrefly: ignore[bad-override]
         x, a, b, low = ctx.saved_tensors
-        for_x, for_a, for_b = ctx.dtypes
-        d_low = (dy @ b).mul_(ctx.scale)  # (N, rank)
-        d_x = (d_low @ a).to(for_x) if ctx.needs_input_grad[1] else None
-        return dy, d_x, (d_low.T @ x).to(for_a), (dy.T @ low).mul_(ctx.scale).to(for_b), None
+        d_low = (dy @ b.to(x.dtype)).mul_(ctx.scale)  # (N, rank)
+        d_x = (d_low @ a.to(x.dtype)).to(ctx.for_x) if ctx.needs_input_grad[1] else None
+        return dy, d_x, (d_low.T @ x).to(a.dtype), (dy.T @ low).mul_(ctx.scale).to(b.dtype), None
 
 
 def row_lengths(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:

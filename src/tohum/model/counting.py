@@ -145,7 +145,8 @@ def training_memory(config: ModelConfig, batch: MicroBatch, *, optimizer_bytes: 
     made = batch.compute_bytes if batch.device == "cpu" else FLOAT32_BYTES
     ends = stream + batch.n * (config.width * made + 8)  # what the last norm reads, its output, ids
     copied = batch.autocast * BFLOAT16_BYTES * (not batch.native)
-    logits = min(batch.n, chunk_rows(config.vocab_size, batch.device, batch.compute_bytes)) * config.vocab_size
+    rows = chunk_rows(config.vocab_size, batch.device, batch.compute_bytes, frozen=False)
+    logits = min(batch.n, rows) * config.vocab_size
     in_place = batch.device == "cpu"  # elsewhere logits, and under autocast their bfloat16 forms
     chunk = logits * (batch.compute_bytes if in_place else FLOAT32_BYTES + copied * 2)
     return Memory(parameters=count * FLOAT32_BYTES, gradients=count * FLOAT32_BYTES,
