@@ -1,5 +1,6 @@
 """A character tokenizer and small prepared data, shared by the tests of data sampling."""
 
+import random
 import string
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,12 @@ from tohum.tokenizing.tokenizer import Tokenizer
 from tohum.tokenizing.training import train
 
 Make = Callable[..., DataFolder]
+BOOK = "".join(f"Satır {n}: şu köşe yaz köşesi, bu köşe kış köşesi.\n" for n in range(100))
+
+
+def lines(seed: int, count: int) -> str:
+    draw = random.Random(seed)
+    return "".join(f"{seed}/{n} {'ab cd' * draw.randrange(1, 9)}\n" for n in range(count))
 
 
 @pytest.fixture(scope="session")

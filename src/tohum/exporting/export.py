@@ -74,12 +74,17 @@ def export_model(folder: Path, *, to: To, out: Path, dtype: str | None, force: b
     made = out.with_name(f".{out.name}.made")
     shutil.rmtree(made, ignore_errors=True)  # of an export that was killed at its very end
     write_directory(made, fill)
+    put(made, out, single=to == "gguf" and out.suffix == ".gguf", force=force)
+    return Exported(out=out, dtype=dtype, certificate=done[0][0], notes=done[0][1])
+
+
+def put(made: Path, out: Path, *, single: bool, force: bool) -> None:
+    """The finished folder, or the `single` file in it, to its place."""
     refuse_existing(out, force)
-    if to == "gguf" and out.suffix == ".gguf":
+    if single:
         take_out(made, out)
     else:
         os.rename(made, out)
-    return Exported(out=out, dtype=dtype, certificate=done[0][0], notes=done[0][1])
 
 
 def beside(out: Path) -> list[Path]:
