@@ -26,9 +26,8 @@ DEFAULT_EPOCHS = 4  # without --steps, --tokens or --budget: repeats up to here 
 EVALUATIONS, SAMPLES, REPORTS = 10, 5, 400  # on the way, over a whole run
 EVALUATION_SHARE = 0.004  # of the training arithmetic that one validation on the way may cost
 FRESH_EPOCHS = 2.0  # passes that count as new text: size and batch follow from these, dropout from those beyond
-DROPOUT_BY_REPETITION = ((5.0, 0.0), (33.0, 0.1), (50.0, 0.2))  # repetition at most, rate
-HIGHEST_DROPOUT = 0.3
-DECAY_OF_FRESH_TEXT, DECAY_OF_REPEATS, DECAYS_FROM = 0.1, 0.5, 10.0  # the latter from this repetition on
+DROPOUT_BY_REPETITION = ((5.0, 0.0), (33.0, 0.1), (50.0, 0.2), (math.inf, 0.3))  # repetition at most, rate
+DECAY_BY_REPETITION = ((10.0, 0.1), (70.0, 0.5), (math.inf, 1.5))
 COMPILE_PAYS_FLOPS = 6e14  # about an hour here: in float32 compiling takes half a minute and saves a tenth
 REFERENCE_WIDTH = 256  # of the rates below
 STEADY_STEPS, STEADY_BATCH = 600, 2048  # of Muon's rate; more steps want smaller ones, larger batches larger ones
@@ -50,7 +49,7 @@ def resolve(recipe: PretrainRecipe, data: DataFolder, world_size: int = 1) -> tu
     training = fill_training(recipe.training, data, config, max_length, world_size)
     repeated = repetition(config, training["steps"] * training["batch_tokens"], data.train_tokens)
     if model.dropout is None and model.preset is None:
-        model = model.replace(dropout=dropout_for(repeated))
+        model = model.replace(dropout=at_repetition(repeated, DROPOUT_BY_REPETITION))
         config = resolve_model(model, data.tokenizer.vocab_size, max_length)
     values = {"model": model.model_dump(), "data": section,
               "training": training,
@@ -67,9 +66,9 @@ def repetition(config: ModelConfig, tokens: int, train_tokens: int) -> float:
     return parameters(config) / train_tokens * max(0.0, tokens / train_tokens - FRESH_EPOCHS)
 
 
-def dropout_for(repeated: float) -> float:
-    """The more a text repeats for this model, the more is dropped."""
-    return next((rate for most, rate in DROPOUT_BY_REPETITION if repeated <= most), HIGHEST_DROPOUT)
+def at_repetition(repeated: float, table: tuple[tuple[float, float], ...]) -> float:
+    """The more a text repeats for this model, the more is dropped, and the more its weights decay."""
+    return next(value for most, value in table if repeated <= most)
 
 
 def longest_window(data: DataFolder) -> int:
@@ -134,7 +133,7 @@ def fill_optimizer(o: OptimizerSection, config: ModelConfig, repeated: float, st
 
     Text that repeats wants more weight decay; a run of few steps cannot wait for a long momentum or for small steps.
     """
-    decay = DECAY_OF_REPEATS if repeated > DECAYS_FROM else DECAY_OF_FRESH_TEXT
+    decay = at_repetition(repeated, DECAY_BY_REPETITION)
     narrow = (REFERENCE_WIDTH / config.width) ** 0.5
     if o.kind == "muon":
         values = {"lr": 0.02 * max(1.0, 128 / config.width) * muon_rate(steps, batch_tokens),
