@@ -1,7 +1,8 @@
 """Training a classifier against transformers' Trainer: `python -m benchmarks.classifier_speed [speed|accuracy]`.
 
-SMS spam on SmolLM2-135M-Instruct, LoRA of rank 16 on all linears, 16 rows a step, the same training and test rows. Ours
-is `tohum finetune classify`; theirs Trainer with peft and its default padding (every batch to its longest row).
+SMS spam on SmolLM2-135M-Instruct, LoRA of rank 16 on all linears, 16 rows a step, the same rate, training and test
+rows. Ours is `tohum finetune classify`; theirs Trainer with peft and its default padding (every batch to its longest
+row).
 
     speed       10 steps, training alone, five rounds in alternation
     accuracy    over the same test rows after 48 steps, once each
@@ -27,7 +28,7 @@ from tohum.classification.split import split_rows
 GGUF = ROOT / ".cache" / "pretrained" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 FOLDER = WORK / "classifier_speed"
 SMS = DATA / "classification" / "sms_spam.tsv"
-ROWS, SEED, BATCH = 1200, 1, 16
+ROWS, SEED, BATCH, RATE = 1200, 1, 16, 6e-4
 SPEED_STEPS, STEPS = 10, 48
 THEIRS = """
 import csv, json, resource, sys, warnings
@@ -47,7 +48,8 @@ model.config.pad_token_id = words.pad_token_id
 linears = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=linears, task_type="SEQ_CLS"))
 arguments = TrainingArguments(output_dir=f"{folder}/trainer", max_steps=steps,
-                              per_device_train_batch_size=int(sys.argv[5]), learning_rate=3e-4, report_to=[],
+                              per_device_train_batch_size=int(sys.argv[5]),
+                              learning_rate=float(sys.argv[6]), report_to=[],
                               save_strategy="no", logging_strategy="no", disable_tqdm=True,
                               use_cpu=not torch.cuda.is_available())
 trainer = Trainer(model=model, args=arguments, train_dataset=rows("train"),
@@ -113,7 +115,8 @@ def ours(base: Path, data: Path, steps: int) -> dict[str, Any]:
     """The command; the seconds are those between its first and its last step."""
     out = FOLDER / "run"
     result = tohum("finetune", "classify", base, "--data", data, "--lora-rank", 16, "--steps", steps, "--seed", SEED,
-                   "--balance", "none", "--set", "training.eval_every=0", "--out", out, "--force")
+                   "--balance", "none", "--set", "training.eval_every=0", "--set", f"optimizer.lr={RATE}", "--out", out,
+                   "--force")
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text("utf-8").splitlines()]
     last = [line["seconds"] for line in lines if line["kind"] == "step"][-1]
     return {"seconds": last, "accuracy": result["test"]["accuracy"], "peak_memory_bytes": result["peak_memory_bytes"]}
@@ -121,7 +124,8 @@ def ours(base: Path, data: Path, steps: int) -> dict[str, Any]:
 
 def theirs(base: Path, part: str, steps: int) -> dict[str, Any]:
     """Trainer, in a process of its own."""
-    done = subprocess.run([sys.executable, "-c", THEIRS, str(base), str(FOLDER), str(steps), part, str(BATCH)],
+    done = subprocess.run([sys.executable, "-c", THEIRS, str(base), str(FOLDER), str(steps), part, str(BATCH),
+                           str(RATE)],
                           capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr[-2000:])
