@@ -89,7 +89,8 @@ def row_of(corpus: str, budget: str) -> dict[str, Any]:
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The figures that the docs quote."""
+    """The figures that the docs quote, rows by budget and corpus."""
+    rows = sorted(rows, key=lambda row: (BUDGETS.index(row["budget"]), list(CORPORA).index(row["corpus"])))
     return {"rows": rows, "median_error_before": statistics.median(abs(row["before_error"]) for row in rows),
             "inside_interval": f"{sum(row['inside'] for row in rows)} of {len(rows)}",
             "errors_at_a_quarter": sorted(abs(row["quarter_error"]) for row in rows),
